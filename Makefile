@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PACKAGES := -e ./schemas -e ./client -e ./service
+MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
+
+.PHONY: serve test check format operators bench clean
+
+serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
+	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) $(BIN)/python -m pullback_service
+
+test: $(VENV)/.development  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.development  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.development
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+operators: $(VENV)/.runtime  ## regenerate the operator table from the installed torch
+	$(BIN)/python -m pullback_service.program.classification
+
+bench: $(VENV)/.development  ## a small request against a bare FastAPI echo, in one run
+	$(BIN)/python benchmarks/small_requests.py
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.pip:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.pip $(MANIFESTS)
+	$(PIP) install --quiet --constraint constraints.txt $(PACKAGES)
+	touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	$(PIP) install --quiet --constraint constraints.txt --group dev $(PACKAGES)
+	touch $@

@@ -1,0 +1,40 @@
+"""The wire contract of Pullback: what a request and an answer look like. No torch, no web framework."""
+
+from pullback_schemas.graphs import Graph, Node
+from pullback_schemas.problems import Problem
+from pullback_schemas.requests import BackwardRequest, CheckRequest, ForwardRequest
+from pullback_schemas.results import (
+    BackwardResult,
+    CheckResult,
+    ForwardResult,
+    Health,
+    Meta,
+    OpInfo,
+    OpList,
+)
+from pullback_schemas.tensors import DType, Encoding, FullTensor, Tensor, TensorSpec, TensorValue
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackwardRequest",
+    "BackwardResult",
+    "CheckRequest",
+    "CheckResult",
+    "DType",
+    "Encoding",
+    "ForwardRequest",
+    "ForwardResult",
+    "FullTensor",
+    "Graph",
+    "Health",
+    "Meta",
+    "Node",
+    "OpInfo",
+    "OpList",
+    "Problem",
+    "Tensor",
+    "TensorSpec",
+    "TensorValue",
+    "__version__",
+]

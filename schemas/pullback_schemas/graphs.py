@@ -1,0 +1,61 @@
+"""Op graphs: functions as pure data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, WithJsonSchema
+
+from pullback_schemas.tensors import Tensor, TensorSpec
+from pullback_schemas.wire import Name, WireModel
+
+Argument = Annotated[
+    Any,
+    WithJsonSchema({"type": ["string", "number", "boolean", "array", "null"], "items": {}}),
+]
+"""A reference "$name", "$node.field" or "$node.0", a literal, null, or a list of them.
+
+The operator's schema decides what a literal means. A literal string that begins with $ is written $$.
+"""
+
+Reference = Annotated[str, StringConstraints(max_length=512)]
+
+
+class Node(WireModel):
+    """One call of one operator."""
+
+    id: Name
+    op: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
+        description="`relu`, `aten.relu`, `aten::relu`, `torch.relu`, `linalg.solve`, `aten.mul.Tensor`, ..."
+    )
+    args: list[Argument] = Field(default=[])
+    kwargs: dict[str, Argument] = Field(default={})
+
+
+class Graph(WireModel):
+    """Named inputs, constants, and nodes in single assignment, in any order that has no cycle."""
+
+    inputs: dict[Name, TensorSpec] | None = Field(
+        default=None, description="left out: every name that is used and not defined"
+    )
+    constants: dict[Name, Tensor] = Field(default={})
+    nodes: list[Node] = Field(default=[])
+    outputs: dict[Name, Reference] | list[Name] | None = Field(
+        default=None, description="name -> reference, or names; left out: the last node"
+    )
+
+
+def escape(text: str) -> str:
+    """The literal string `text` as an argument."""
+    return "$" + text if text.startswith("$") else text
+
+
+def split_reference(text: str) -> tuple[str, tuple[str, ...]]:
+    """`"$m.values"` as `("m", ("values",))`."""
+    name, *path = text.removeprefix("$").split(".")
+    return name, tuple(path)
+
+
+def is_reference(value: object) -> bool:
+    """Whether an argument refers to a value of the graph."""
+    return isinstance(value, str) and value.startswith("$") and not value.startswith("$$")

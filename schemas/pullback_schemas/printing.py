@@ -1,0 +1,108 @@
+"""The text form of a graph, written: one line a declaration, a constant or a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pullback_schemas.expressions import BINARY, COMPARE, UNARY
+from pullback_schemas.graphs import is_reference, split_reference
+
+_TOKENS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "floor_divide": "//",
+    "remainder": "%",
+    "pow": "**",
+    "matmul": "@",
+    "bitwise_and": "&",
+    "bitwise_or": "|",
+    "bitwise_xor": "^",
+    "bitwise_left_shift": "<<",
+    "bitwise_right_shift": ">>",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "eq": "==",
+    "ne": "!=",
+}
+assert _TOKENS.keys() == {*BINARY.values(), *COMPARE.values()}
+_PREFIXES = {"neg": "-", "bitwise_not": "~", "positive": "+"}
+assert _PREFIXES.keys() == set(UNARY.values())
+
+Json = Mapping[str, Any]
+
+
+def print_graph(graph: Json, names: Mapping[str, str]) -> str:
+    """The text of `graph`, a canonical graph in JSON form whose constants are full nested tensors.
+
+    `names` holds, by node, the shortest operator name that means the node's overload with its arguments.
+    Reading the text again gives a graph with the same canonical form.
+    """
+    lines = [_declaration(name, spec) for name, spec in graph["inputs"].items() if spec or _unused(name, graph)]
+    for name, tensor in graph["constants"].items():
+        lines.append(f"{_declaration(name, tensor)} = {_literal(tensor['data'])}")
+    lines += [f"{node['id']} = {_call(node, names[node['id']])}" for node in graph["nodes"]]
+    if not _is_default(graph):
+        lines.append(f"return {{{', '.join(f'{k!r}: {_value(v)}' for k, v in graph['outputs'].items())}}}")
+    return "\n".join(lines)
+
+
+def _unused(name: str, graph: Json) -> bool:
+    def mentions(value: Any) -> bool:
+        if isinstance(value, list):
+            return any(mentions(item) for item in value)
+        return is_reference(value) and split_reference(value)[0] == name
+
+    arguments = [[*node["args"], *node["kwargs"].values()] for node in graph["nodes"]]
+    return not mentions(arguments) and not mentions(list(graph["outputs"].values()))
+
+
+def _is_default(graph: Json) -> bool:
+    if not graph["nodes"]:
+        return False
+    last = graph["nodes"][-1]["id"]
+    return bool(graph["outputs"] == {last: f"${last}"})
+
+
+def _declaration(name: str, spec: Json) -> str:
+    dtype = spec.get("dtype") or "Tensor"
+    shape = spec.get("shape")
+    if shape is None:
+        return f"{name}: {dtype}"
+    return f"{name}: {dtype}[{', '.join(repr(size) for size in shape) or '()'}]"
+
+
+def _call(node: Json, op: str) -> str:
+    args = [_value(arg) for arg in node["args"]]
+    if not node["kwargs"]:
+        if op in _TOKENS and len(args) == 2:
+            return f"{_operand(args[0])} {_TOKENS[op]} {_operand(args[1])}"
+        if op in _PREFIXES and len(args) == 1:
+            return f"{_PREFIXES[op]}{args[0]}"
+    args += [f"{key}={_value(value)}" for key, value in node["kwargs"].items()]
+    return f"{op}({', '.join(args)})"
+
+
+def _operand(text: str) -> str:
+    return f"({text})" if text.startswith("-") else text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    if not isinstance(value, str):
+        return _literal(value)
+    if not is_reference(value):
+        return repr(value.removeprefix("$") if value.startswith("$$") else value)
+    name, path = split_reference(value)
+    return name + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_literal(item) for item in value)}]"
+    return repr(value)

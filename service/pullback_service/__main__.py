@@ -1,0 +1,33 @@
+"""`python -m pullback_service`: serve, with the settings of the environment."""
+
+from __future__ import annotations
+
+import logging
+
+import uvicorn
+
+from pullback_service.app import create_app
+from pullback_service.settings import Settings
+
+KEEP_ALIVE_S = 65
+"""Longer than the idle time of common clients and proxies, so that it is they who close."""
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    log = logging.getLogger("pullback")
+    log.info("settings: %s", settings)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+
+
+if __name__ == "__main__":
+    main()

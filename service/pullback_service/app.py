@@ -1,0 +1,49 @@
+"""Where the HTTP process is wired. Nothing happens at import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from pullback_service import __version__
+from pullback_service.http.health import health_router
+from pullback_service.http.openapi import install_openapi
+from pullback_service.http.operations import operations_router
+from pullback_service.http.problems import install_problems
+from pullback_service.settings import Settings
+from pullback_service.workers.base import AbstractWorkers
+from pullback_service.workers.inline import InlineWorkers
+from pullback_service.workers.processes import ProcessWorkers
+
+KINDS: dict[str, type[InlineWorkers] | type[ProcessWorkers]] = {
+    "inline": InlineWorkers,
+    "processes": ProcessWorkers,
+}
+
+
+def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> FastAPI:
+    """The service. Its workers start and stop with the application's lifespan."""
+    crew = KINDS[settings.worker_kind](settings) if workers is None else workers
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await crew.start()
+        try:
+            yield
+        finally:
+            await crew.stop()
+
+    app = FastAPI(
+        title="Pullback",
+        version=__version__,
+        description="Exact derivatives of op graphs, over HTTP.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.include_router(operations_router(crew, settings))
+    app.include_router(health_router(crew))
+    install_problems(app)
+    install_openapi(app)
+    return app

@@ -1,0 +1,60 @@
+"""Every failure as `application/problem+json`, whoever raised it."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pullback_schemas.problems import InternalError, MethodNotAllowed, NotFound, ProblemError, describe
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S = 1
+
+log = logging.getLogger(__name__)
+
+
+def problem_response(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
+    """The response that tells of a problem."""
+    body = describe(error).model_dump_json(exclude_none=True)
+    if error.status == 503:
+        headers = {**(headers or {}), "retry-after": str(RETRY_AFTER_S)}
+    return Response(body, error.status, headers, PROBLEM_JSON)
+
+
+def install_problems(app: FastAPI) -> None:
+    """Make every exception of `app` a problem document."""
+
+    @app.exception_handler(ProblemError)
+    async def on_problem(_: Request, error: ProblemError) -> Response:
+        return problem_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            return problem_response(
+                MethodNotAllowed(
+                    f"{request.method} is not allowed here.",
+                    expected=headers.get("Allow"),
+                    got=request.method,
+                ),
+                headers,
+            )
+        if error.status_code == 404:
+            return problem_response(
+                NotFound("There is nothing at this address.", hint="GET /docs shows what there is.")
+            )
+        return problem_response(_unforeseen(error))
+
+    @app.exception_handler(Exception)
+    async def on_exception(_: Request, error: Exception) -> Response:
+        return problem_response(_unforeseen(error))
+
+
+def _unforeseen(error: Exception) -> InternalError:
+    log.error("a request failed", exc_info=error)
+    return InternalError("The service failed on this request; this is its own bug.")

@@ -1,0 +1,131 @@
+"""What a worker has learnt: programs by the graph that was sent, plans by program and types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from cachetools import LRUCache
+
+from pullback_schemas.expressions import Translation, translate
+from pullback_schemas.graphs import Graph
+from pullback_schemas.problems import (
+    Findings,
+    LimitExceeded,
+    ProblemError,
+    ProblemsError,
+    each_problem,
+    pointer_to,
+    under,
+)
+from pullback_service.program.compiler import compile_program
+from pullback_service.program.inference import Limits
+from pullback_service.program.plan import Plan, make_plan
+from pullback_service.program.program import Program
+from pullback_service.program.types import TensorType
+from pullback_service.protocols.tensor_reader import read_tensor
+from pullback_service.protocols.validation import validate
+
+PROGRAM_BYTES = 64 * 2**20
+PLANS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A program and the text it came from, if it came as text."""
+
+    program: Program
+    translation: Translation | None
+
+    @contextmanager
+    def quoted(self) -> Iterator[None]:
+        """Problems raised inside have pointers into the graph; point into the request, and quote the text."""
+        with _quoting(self.translation):
+            yield
+
+
+class Library:
+    """Compiles and plans what is new, finds again what is known."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
+        self._plans: LRUCache[Any, Plan] = LRUCache(PLANS)
+
+    def source(self, graph: dict[str, Any] | str) -> Source:
+        """The program of a graph in either form. Raises its problems, with pointers into the request."""
+        key, size = _key(graph)
+        if key is not None and key in self._sources:
+            return self._sources[key][0]
+        source = self._compile(graph)
+        if key is not None and size <= PROGRAM_BYTES:
+            self._sources[key] = source, size
+        return source
+
+    def plan(
+        self, source: Source, inputs: Mapping[str, TensorType | None], wrt: Sequence[str] | None
+    ) -> tuple[Plan, bool]:
+        """The plan, and whether it was known. Raises the problems of shapes and dtypes."""
+        key = (source, tuple(sorted(inputs.items())), None if wrt is None else tuple(wrt))
+        known = self._plans.get(key)
+        if known is not None:
+            return known, True
+        with source.quoted():
+            plan = make_plan(source.program, inputs, wrt, self.limits)
+        self._plans[key] = plan
+        return plan, False
+
+    def _compile(self, raw: dict[str, Any] | str) -> Source:
+        translation = None
+        if isinstance(raw, str):
+            with under("/graph"):
+                translation = translate(raw)
+        with _quoting(translation):
+            graph = validate(Graph, raw if translation is None else translation.graph)
+            if len(graph.nodes) > self.limits.max_nodes:
+                raise LimitExceeded(
+                    f"The graph has {len(graph.nodes):,} nodes; the limit is {self.limits.max_nodes:,}.",
+                    pointer="/nodes",
+                    expected=self.limits.max_nodes,
+                    got=len(graph.nodes),
+                )
+            findings = Findings()
+            constants = {}
+            for name, value in graph.constants.items():
+                with findings.catch(), under(pointer_to("constants", name)):
+                    constants[name] = read_tensor(value)
+            findings.check()
+            return Source(compile_program(graph, constants), translation)
+
+
+@contextmanager
+def _quoting(translation: Translation | None) -> Iterator[None]:
+    try:
+        yield
+    except (ProblemError, ProblemsError) as error:
+        for problem in each_problem(error):
+            if translation is None:
+                problem.pointer = "/graph" + problem.pointer
+            else:
+                problem.excerpt = problem.excerpt or translation.excerpt_at(problem.pointer)
+                problem.pointer = "/graph"
+        raise
+
+
+def _key(graph: dict[str, Any] | str) -> tuple[Any, int]:
+    """What tells one graph from another, and its size; None for a graph that is not worth keeping.
+
+    The constants, which may be large, go through orjson, which writes infinity as null; neither is allowed
+    in a constant, so a graph that holds one is never kept.
+    """
+    if isinstance(graph, str):
+        return graph, len(graph)
+    try:
+        constants = orjson.dumps(graph.get("constants"))
+    except TypeError:
+        return None, 0
+    rest = repr({name: value for name, value in graph.items() if name != "constants"})
+    return (rest, constants), len(rest) + len(constants)

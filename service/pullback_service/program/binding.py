@@ -1,0 +1,184 @@
+"""A call as the graph writes it, bound to an overload as PyTorch's schema has it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from pullback_schemas.problems import BadArgument, pointer_to
+from pullback_service.program.catalogue import Argument, Operator
+from pullback_service.program.literals import MismatchError, convert
+from pullback_service.program.names import ARGUMENT_ALIASES, Spelling
+from pullback_service.program.references import Ref, references
+
+NEVER_FROM_A_GRAPH = frozenset({"device", "pin_memory", "generator", "out", "names"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A bound call: required positional arguments in order, every other one that differs from its default."""
+
+    operator: Operator
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+    def argument(self, name: str) -> Any:
+        """The value of the parameter `name`, its default if it was not given."""
+        required = [a.name for a in self.operator.arguments if a.is_required and not a.is_keyword_only]
+        if name in required:
+            return self.args[required.index(name)]
+        default = next(a.default for a in self.operator.arguments if a.name == name)
+        return self.kwargs.get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An argument as it was written, and where."""
+
+    value: Any
+    where: tuple[str | int, ...]
+
+
+class _MisfitError(Exception):
+    """A call does not fit one overload; `progress` tells how far it got."""
+
+    def __init__(self, progress: int, where: tuple[str | int, ...], reason: str, expected: Any, got: Any) -> None:
+        super().__init__(reason)
+        self.progress = progress
+        self.where = where
+        self.reason = reason
+        self.expected = expected
+        self.got = got
+
+
+def bind(spelling: Spelling, candidates: list[Operator], args: list[Any], kwargs: dict[str, Any], node: str) -> Call:
+    """The call of the first overload whose schema fits. Raises BadArgument about the one that fits best."""
+    best: tuple[_MisfitError, Operator] | None = None
+    for operator in candidates:
+        try:
+            return _bind_to(operator, spelling, args, kwargs)
+        except _MisfitError as error:
+            if best is None or error.progress > best[0].progress:
+                best = error, operator
+    assert best is not None
+    misfit, operator = best
+    raise BadArgument(
+        f"{operator.name}: {misfit.reason}.",
+        node=node,
+        pointer=pointer_to(*misfit.where),
+        expected=misfit.expected,
+        got=_shown(misfit.got),
+        hint=f"The signature is {operator.signature}",
+    ) from None
+
+
+def _shown(value: Any) -> Any:
+    """What came, as JSON that is safe and short."""
+    if isinstance(value, list) and len(value) <= 16:
+        return [_shown(item) for item in value]
+    if value is None or (isinstance(value, bool | int) and abs(value) < 2**63):
+        return value
+    text = str(value)
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _bind_to(operator: Operator, spelling: Spelling, args: list[Any], kwargs: dict[str, Any]) -> Call:
+    given = _assign(operator, spelling, args, kwargs)
+    call = Call(operator, [], {})
+    for progress, parameter in enumerate(operator.arguments):
+        if parameter.name not in given:
+            if parameter.is_required:
+                raise _MisfitError(
+                    progress, (), f"the argument {parameter.name!r} is missing", str(parameter.kind), None
+                )
+            continue
+        value = _convert(operator, parameter, given[parameter.name], progress)
+        if parameter.is_required and not parameter.is_keyword_only:
+            call.args.append(value)
+        elif parameter.is_required or not _is_default(value, parameter.default):
+            call.kwargs[parameter.name] = value
+    _need_a_tensor(operator, call)
+    return call
+
+
+def _convert(operator: Operator, parameter: Argument, given: _Given, progress: int) -> Any:
+    if parameter.name in NEVER_FROM_A_GRAPH and given.value is not None:
+        raise _MisfitError(progress, given.where, f"{parameter.name!r} is not the graph's to choose", None, given.value)
+    try:
+        return convert(
+            given.value,
+            parameter.kind,
+            name=parameter.name,
+            takes_numbers=operator.takes_numbers_as_tensors,
+        )
+    except MismatchError as error:
+        raise _MisfitError(
+            progress,
+            given.where + error.path,
+            f"the argument {parameter.name!r} must be {error.expected}",
+            error.expected,
+            error.got,
+        ) from None
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _need_a_tensor(operator: Operator, call: Call) -> None:
+    takes_tensors = any(a.kind.base == "Tensor" and a.is_required for a in operator.arguments)
+    if takes_tensors and next(references([*call.args, *call.kwargs.values()]), None) is None:
+        raise _MisfitError(0, ("args",), "at least one argument must refer to a tensor", "a reference", None)
+
+
+def _assign(operator: Operator, spelling: Spelling, args: list[Any], kwargs: dict[str, Any]) -> dict[str, _Given]:
+    """Which parameter each written argument belongs to."""
+    positional = [a for a in operator.arguments if not a.is_keyword_only]
+    given: dict[str, _Given] = {}
+    if spelling.parameters is None:
+        args = _gather(positional, args)
+        order = [a.name for a in positional]
+    else:
+        order = [_parameter(operator, name, ()).name for name in spelling.parameters]
+    if len(args) > len(order):
+        raise _MisfitError(
+            0, ("args", len(order)), f"takes at most {len(order)} positional arguments", len(order), len(args)
+        )
+    for index, value in enumerate(args):
+        given[order[index]] = _Given(value, ("args", index))
+    for name, value in kwargs.items():
+        parameter = _parameter(operator, name, ("kwargs", name))
+        if parameter.name in given:
+            raise _MisfitError(0, ("kwargs", name), f"the argument {parameter.name!r} is given twice", None, value)
+        given[parameter.name] = _Given(value, ("kwargs", name))
+    return given
+
+
+def _gather(positional: list[Argument], args: list[Any]) -> list[Any]:
+    """`permute(x, 0, 1)` and `einsum("ij,jk", a, b)`: trailing arguments that make up the last list."""
+    last = len(positional) - 1
+    if last < 0 or not positional[last].kind.is_list or not positional[last].is_required:
+        return args
+    trailing = args[last:]
+    is_spread = len(trailing) > 1 or (
+        len(trailing) == 1
+        and not isinstance(trailing[0], list)
+        and not (isinstance(trailing[0], Ref) and trailing[0].is_list)
+    )
+    if not is_spread or any(isinstance(item, list) for item in trailing):
+        return args
+    return [*args[:last], trailing]
+
+
+def _parameter(operator: Operator, name: str, where: tuple[str | int, ...]) -> Argument:
+    for parameter in operator.arguments:
+        if parameter.name == name:
+            return parameter
+    for parameter in operator.arguments:
+        if name in ARGUMENT_ALIASES.get(parameter.name, ()):
+            return parameter
+    names = [parameter.name for parameter in operator.arguments]
+    close = difflib.get_close_matches(name[:64], names, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    raise _MisfitError(0, where, f"there is no argument {name!r}{meant}", names, name)

@@ -1,0 +1,89 @@
+"""What torch raises while a step is inferred or run, told as a problem of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pullback_schemas.problems import IncompatibleArguments, LimitExceeded, OpFailed, ProblemError
+from pullback_service.program.program import Step
+from pullback_service.program.types import type_of
+
+TORCH_REFUSES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    IndexError,
+    NotImplementedError,
+    AssertionError,
+    OverflowError,
+)
+"""What torch raises when it does not like its arguments."""
+
+
+@contextmanager
+def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_values: bool = False) -> Iterator[None]:
+    """Whatever goes wrong inside is a problem of this node, told with the types of its arguments.
+
+    With `has_values`, shapes and dtypes were found to be right before: it is the numbers that torch refuses.
+    """
+    kind, verb = (OpFailed, "failed") if has_values else (IncompatibleArguments, "refuses its arguments")
+    try:
+        yield
+    except ProblemError as error:
+        error.pointer, error.node = error.pointer or step.pointer, error.node or step.id
+        raise
+    except RecursionError:
+        raise
+    except TORCH_REFUSES as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(step) from None
+        raise kind(
+            f"{step.call.operator.name} {verb}: {first_sentence(error)}",
+            pointer=step.pointer,
+            node=step.id,
+            got=describe_arguments(step, args, kwargs),
+            hint=f"The signature is {step.call.operator.signature}",
+        ) from None
+
+
+def describe_arguments(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """The types of a step's tensors, by parameter."""
+    required = [a.name for a in step.call.operator.arguments if a.is_required and not a.is_keyword_only]
+    named = {**dict(zip(required, args, strict=False)), **kwargs}
+    shown = {name: [str(type_of(t)) for t in tensors_in(value)][:16] for name, value in named.items()}
+    return {name: ", ".join(kinds) for name, kinds in shown.items() if kinds}
+
+
+def first_sentence(error: BaseException) -> str:
+    """The part of a torch error that speaks to a user: no C++ trace, no Python one."""
+    text = str(error).split("\nException raised from")[0].split("\n\n")[0].strip()
+    return text[:500] or type(error).__name__
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors of a value: itself, or those of a list or tuple."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    return []
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def out_of_memory(step: Step | None) -> LimitExceeded:
+    """The problem of an allocation that failed."""
+    return LimitExceeded(
+        "There is not enough memory for this.",
+        pointer=step.pointer if step else "",
+        node=step.id if step else None,
+        hint="Send smaller tensors, or fewer at once.",
+    )

@@ -1,0 +1,149 @@
+"""A program for inputs of given types: all shapes known, all choices made, ready to run again and again."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pullback_schemas.problems import (
+    DtypeMismatch,
+    Findings,
+    MissingInput,
+    NotDifferentiable,
+    ShapeMismatch,
+    UnknownInput,
+    pointer_to,
+)
+from pullback_schemas.tensors import TensorSpec
+from pullback_service.program.inference import Inferred, Limits, infer
+from pullback_service.program.program import Program
+from pullback_service.program.types import DTYPE_NAMES, DTYPES, TensorType, type_of
+
+InputTypes = Mapping[str, TensorType | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What to run, for which types, and what to differentiate. `wrt` names inputs or constants."""
+
+    program: Program
+    inferred: Inferred
+    wrt: tuple[str, ...]
+    limits: Limits
+    outputs: dict[str, TensorType | None]
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the types of all outputs are known before the run."""
+        return None not in self.outputs.values()
+
+
+def make_plan(program: Program, inputs: InputTypes, wrt: Sequence[str] | None, limits: Limits) -> Plan:
+    """The plan for `program` with inputs of these types (None: unknown), differentiated by `wrt`.
+
+    `wrt` None means every floating or complex input; empty means no derivative. Inputs must have been
+    checked with `check_inputs`. Raises what `infer` raises, under /graph.
+    """
+    chosen = default_wrt(inputs) if wrt is None else tuple(wrt)
+    inferred = infer(program, {name: inputs.get(name) for name in program.inputs}, frozenset(chosen), limits)
+    outputs = {name: inferred.type_of(ref) for name, ref in program.outputs.items()}
+    return Plan(program, inferred, chosen, limits, outputs)
+
+
+def default_wrt(inputs: InputTypes) -> tuple[str, ...]:
+    """Every floating or complex input."""
+    return tuple(name for name, kind in inputs.items() if kind and kind.is_differentiable)
+
+
+def check_inputs(program: Program, inputs: InputTypes, *, complete: bool) -> None:
+    """Compare what came with what the graph declares; `complete` if every input must have come.
+
+    Raises UnknownInput, MissingInput, DtypeMismatch or ShapeMismatch for each, under /inputs.
+    """
+    findings = Findings()
+    for name in inputs:
+        if name not in program.inputs:
+            findings.add(unknown_input(program, name, pointer_to("inputs", name)))
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, spec in program.inputs.items():
+        kind = inputs.get(name)
+        if kind is not None:
+            with findings.catch():
+                _check_input(name, kind, spec, sizes)
+        elif complete and name not in inputs:
+            findings.add(
+                MissingInput(
+                    f"The graph needs the input {name!r}.",
+                    pointer=pointer_to("inputs"),
+                    expected=sorted(program.inputs),
+                    got=sorted(inputs),
+                    hint=f"Send inputs[{name!r}], or define {name!r} in the graph.",
+                )
+            )
+    findings.check()
+
+
+def unknown_input(program: Program, name: str, pointer: str) -> UnknownInput:
+    """The problem of a name that is no input of the graph."""
+    close = difflib.get_close_matches(name[:64], program.arguments, n=1)
+    return UnknownInput(
+        f"The graph has no input {name!r}.",
+        pointer=pointer,
+        expected=sorted(program.arguments),
+        got=name,
+        hint=f"Did you mean {close[0]!r}?" if close else None,
+    )
+
+
+def _check_input(name: str, kind: TensorType, spec: TensorSpec, sizes: dict[str, tuple[int, str]]) -> None:
+    pointer = pointer_to("inputs", name)
+    if spec.dtype and kind.dtype != DTYPES[spec.dtype]:
+        raise DtypeMismatch(
+            f"The input {name!r} is declared as {spec.dtype}.",
+            pointer=pointer,
+            expected=spec.dtype,
+            got=DTYPE_NAMES[kind.dtype],
+        )
+    if spec.shape is None:
+        return
+    if len(spec.shape) != len(kind.shape):
+        raise _wrong_shape(name, spec, kind, pointer, f"it has {len(kind.shape)} axes")
+    for size, declared in zip(kind.shape, spec.shape, strict=True):
+        if isinstance(declared, str):
+            known, first = sizes.setdefault(declared, (size, name))
+            if known != size:
+                raise _wrong_shape(name, spec, kind, pointer, f"{declared!r} is {known} in the input {first!r}")
+        elif declared != size:
+            raise _wrong_shape(name, spec, kind, pointer, f"{declared} is declared where it has {size}")
+
+
+def _wrong_shape(name: str, spec: TensorSpec, kind: TensorType, pointer: str, why: str) -> ShapeMismatch:
+    return ShapeMismatch(
+        f"The input {name!r} does not have the declared shape: {why}.",
+        pointer=pointer,
+        expected=spec.shape,
+        got=list(kind.shape),
+    )
+
+
+def check_wrt(program: Program, inputs: InputTypes, wrt: Sequence[str]) -> None:
+    """Each name in `wrt` is an input or constant with a floating or complex dtype. Pointers under /wrt."""
+    findings = Findings()
+    kinds = {**inputs, **{name: type_of(tensor) for name, tensor in program.constants.items()}}
+    for index, name in enumerate(wrt):
+        pointer = pointer_to("wrt", index)
+        if name not in program.inputs and name not in program.constants:
+            findings.add(unknown_input(program, name, pointer))
+            continue
+        kind = kinds.get(name)
+        if kind is not None and not kind.is_differentiable:
+            findings.add(
+                NotDifferentiable(
+                    f"{name!r} has dtype {DTYPE_NAMES[kind.dtype]}; only floating and complex tensors have gradients.",
+                    pointer=pointer,
+                    expected="a floating or complex dtype",
+                    got=DTYPE_NAMES[kind.dtype],
+                )
+            )
+    findings.check()

@@ -1,0 +1,102 @@
+"""A compiled graph: every name resolved, every overload chosen, nothing left to decide but shapes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pullback_schemas.graphs import is_reference
+from pullback_schemas.tensors import TensorSpec
+from pullback_service.program.binding import Call, bind
+from pullback_service.program.catalogue import catalogue
+from pullback_service.program.literals import to_json
+from pullback_service.program.names import Spelling
+from pullback_service.program.references import Ref, references
+from pullback_service.program.types import DTYPE_NAMES
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of the program; its value goes into `slot`. `pointer` is the node's place in the graph sent."""
+
+    id: str
+    call: Call
+    slot: int
+    pointer: str
+
+    @cached_property
+    def refs(self) -> list[Ref]:
+        """The values it needs."""
+        return list(references([*self.call.args, *self.call.kwargs.values()]))
+
+    def to_json(self) -> dict[str, Any]:
+        """The node in canonical form."""
+        return {
+            "id": self.id,
+            "op": self.call.operator.name,
+            "args": [to_json(value) for value in self.call.args],
+            "kwargs": {name: to_json(value) for name, value in self.call.kwargs.items()},
+        }
+
+    @cached_property
+    def shortest_op(self) -> str:
+        """The packet's name if it means this overload with these arguments, else the overload's."""
+        operator = self.call.operator
+        node = self.to_json()
+        args = [self._read(value) for value in node["args"]]
+        kwargs = {name: self._read(value) for name, value in node["kwargs"].items()}
+        again = bind(Spelling(operator.packet), catalogue().overloads(operator.packet), args, kwargs, self.id)
+        return operator.packet if again.operator is operator else operator.name
+
+    def _read(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._read(item) for item in value]
+        if is_reference(value):
+            return next(ref for ref in self.refs if ref.text == value)
+        return value.removeprefix("$") if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A function as data. Slots: the inputs, then the constants, then the steps in topological order."""
+
+    inputs: dict[str, TensorSpec]
+    constants: dict[str, Tensor]
+    steps: tuple[Step, ...]
+    outputs: dict[str, Ref]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The names of inputs and constants, in the order of their slots."""
+        return [*self.inputs, *self.constants]
+
+    def to_json(self, constants: Mapping[str, Any]) -> dict[str, Any]:
+        """The canonical form, with `constants` in whatever form the caller wants them."""
+        return {
+            "inputs": {name: spec.model_dump(exclude_none=True) for name, spec in self.inputs.items()},
+            "constants": dict(constants),
+            "nodes": [step.to_json() for step in self.steps],
+            "outputs": {name: ref.text for name, ref in self.outputs.items()},
+        }
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the canonical form as compact JSON, a constant standing as its dtype, shape and bytes' sha256."""
+        canonical = self.to_json({name: _digest(tensor) for name, tensor in self.constants.items()})
+        return hashlib.sha256(json.dumps(canonical, separators=(",", ":")).encode()).hexdigest()
+
+
+def _digest(tensor: Tensor) -> dict[str, Any]:
+    data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b""
+    return {
+        "dtype": DTYPE_NAMES[tensor.dtype],
+        "shape": list(tensor.shape),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }

@@ -1,0 +1,64 @@
+"""JSON as the standard has it: no NaN tokens, no doubled keys, no lone surrogates, UTF-8 only."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+from pullback_schemas.problems import DuplicateKey, NotJson, TooDeep
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def parse_json(body: bytes | bytearray | memoryview) -> Any:
+    """The value that `body` holds. Raises NotJson, DuplicateKey or TooDeep.
+
+    A number too large for float64 comes out as infinity, for whoever reads it to refuse with its place.
+    """
+    try:
+        text = str(body, "utf-8")
+    except UnicodeDecodeError as error:
+        raise NotJson(f"The body is not UTF-8: byte {error.start} is no part of a character.") from None
+    try:
+        value = _DECODER.decode(text)
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise NotJson("The body is empty.", hint="Send a JSON object.") from None
+        raise NotJson(
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
+            excerpt=_excerpt(text, error.pos),
+        ) from None
+    except UnicodeEncodeError:
+        raise NotJson("The body holds half a surrogate pair, which is no character.") from None
+    except RecursionError:
+        raise TooDeep("The JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise NotJson(f"The body holds a number that cannot be read: {error}.") from None
+    return value
+
+
+def _excerpt(text: str, position: int) -> str:
+    start = max(text.rfind("\n", 0, position) + 1, position - 60)
+    line = text[start : start + 120].split("\n")[0]
+    return f"{line}\n{' ' * (position - start)}^"
+
+
+def _refuse_constant(token: str) -> NoReturn:
+    raise NotJson(f"{token} is not JSON.", got=token, hint=f'Write it as the string "{token}".')
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DuplicateKey(
+            f"The key {twice[:64]!r} stands twice in one object.", got=twice[:64], hint="Remove one of them."
+        )
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)

@@ -1,0 +1,265 @@
+"""Tensors out of JSON: full, short and base64 forms. Every refusal points to the element."""
+
+from __future__ import annotations
+
+import binascii
+from itertools import chain
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pullback_schemas.problems import (
+    InvalidBase64,
+    InvalidElement,
+    InvalidField,
+    LimitExceeded,
+    ProblemError,
+    RaggedData,
+    ValueOutOfRange,
+    WrongCount,
+    pointer_to,
+)
+from pullback_schemas.tensors import NON_FINITE, FullTensor
+from pullback_service.program.types import DTYPE_NAMES, DTYPES
+
+MAX_RANK = 64
+MAX_EXTENT = 2**48
+
+Array = NDArray[Any]
+
+
+def read_tensor(value: Any, declared: torch.dtype | None = None) -> Tensor:
+    """The tensor that `value` (a FullTensor, or the numbers of the short form) stands for.
+
+    Without a dtype of its own it gets the declared one, else bool for booleans and float64 for numbers.
+    Pointers are relative to the tensor.
+    """
+    if not isinstance(value, FullTensor):
+        return _from_numbers(value, declared, None, "")
+    dtype = DTYPES[value.dtype] if value.dtype else declared
+    if value.shape is not None:
+        _check_shape(value.shape)
+    if value.encoding == "base64":
+        return _from_base64(value, dtype)
+    return _from_numbers(value.data, dtype, value.shape, "/data")
+
+
+def _check_shape(shape: list[int]) -> None:
+    if len(shape) > MAX_RANK:
+        raise LimitExceeded(
+            f"A tensor has at most {MAX_RANK} axes.", pointer="/shape", expected=MAX_RANK, got=len(shape)
+        )
+    if prod(max(size, 1) for size in shape) > MAX_EXTENT:
+        raise LimitExceeded("The shape is too large.", pointer="/shape", expected=MAX_EXTENT)
+
+
+# base64
+
+
+def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is None or value.shape is None:
+        missing = "dtype" if dtype is None else "shape"
+        raise InvalidField(f"A base64 tensor needs its {missing}.", pointer=pointer_to(missing))
+    if not isinstance(value.data, str):
+        raise InvalidBase64("With encoding base64, data is a string.", pointer="/data")
+    try:
+        raw = bytearray(binascii.a2b_base64(value.data.encode("ascii"), strict_mode=True))
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise InvalidBase64(f"The data is not base64: {error}.", pointer="/data") from None
+    expected = prod(value.shape) * dtype.itemsize
+    if len(raw) != expected:
+        raise WrongCount(
+            f"The data holds {len(raw)} bytes; {DTYPE_NAMES[dtype]} of shape {value.shape} takes {expected}.",
+            pointer="/data",
+            expected=expected,
+            got=len(raw),
+        )
+    if dtype == torch.bool and raw.translate(None, b"\x00\x01"):
+        raise InvalidElement("A boolean's byte is 0 or 1.", pointer="/data")
+    if not raw:
+        return torch.empty(value.shape, dtype=dtype)
+    return torch.frombuffer(raw, dtype=torch.uint8).clone().view(dtype).reshape(value.shape)
+
+
+# Numbers
+
+
+def _from_numbers(data: Any, dtype: torch.dtype | None, shape: list[int] | None, at: str) -> Tensor:
+    nested, flat = _flatten(data, at)
+    elements = _Elements(flat, nested, at)
+    if dtype is None:
+        dtype = torch.bool if elements.kinds == {bool} else torch.float64
+    final = _settle_shape(shape, nested, len(flat), dtype, at)
+    if dtype == torch.bool:
+        return torch.from_numpy(elements.booleans()).reshape(final)
+    if dtype.is_complex:
+        pairs = torch.from_numpy(elements.floats(dtype.to_real()))
+        return torch.view_as_complex(pairs.reshape(*final, 2))
+    if dtype.is_floating_point:
+        return elements.float_tensor(dtype).reshape(final)
+    return torch.from_numpy(elements.integers(dtype)).reshape(final)
+
+
+def _flatten(data: Any, at: str) -> tuple[list[int], list[Any]]:
+    """The shape of the nesting and the elements in row-major order. Raises RaggedData."""
+    shape: list[int] = []
+    level = [data]
+    while level:
+        kinds = set(map(type, level))
+        if list not in kinds:
+            break
+        sizes = set(map(len, level)) if len(kinds) == 1 else set()
+        if len(sizes) != 1:
+            raise _ragged(shape, level, at)
+        shape.append(sizes.pop())
+        if len(shape) > MAX_RANK + 1:
+            raise LimitExceeded(f"A tensor has at most {MAX_RANK} axes.", pointer=at, expected=MAX_RANK)
+        level = list(chain.from_iterable(level))
+    return shape, level
+
+
+def _ragged(shape: list[int], level: list[Any], at: str) -> ProblemError:
+    first = level[0]
+    expected = f"a list of {len(first)}" if isinstance(first, list) else "a number"
+
+    def describe(item: Any) -> str:
+        return f"a list of {len(item)}" if isinstance(item, list) else "a number"
+
+    index = next(i for i, item in enumerate(level) if describe(item) != expected)
+    return RaggedData(
+        f"The nested data is ragged: here stands {describe(level[index])}, its first sibling is {expected}.",
+        pointer=at + _index_pointer(index, shape),
+        expected=expected,
+        got=describe(level[index]),
+    )
+
+
+def _index_pointer(index: int, shape: list[int]) -> str:
+    return pointer_to(*(int(i) for i in np.unravel_index(index, shape))) if shape else ""
+
+
+def _settle_shape(shape: list[int] | None, nested: list[int], count: int, dtype: torch.dtype, at: str) -> list[int]:
+    """The tensor's shape, from what was said and how the data is nested."""
+    pair = [2] if dtype.is_complex else []
+    if shape is None:
+        if pair and nested[-1:] != pair:
+            raise WrongCount("A complex element is a pair [re, im].", pointer=at, expected=[*nested, 2], got=nested)
+        return nested[: len(nested) - len(pair)]
+    target = [*shape, *pair]
+    visible = target[: target.index(0) + 1] if 0 in target else target
+    is_flat = len(nested) <= 1 and count == prod(target)
+    if nested != visible and not is_flat:
+        raise WrongCount(
+            f"The data is nested as {nested} and holds {count} numbers; the shape {shape} of {DTYPE_NAMES[dtype]} "
+            f"takes {prod(target)}, nested as {target} or flat.",
+            pointer=at,
+            expected=target,
+            got=nested,
+        )
+    return shape
+
+
+class _Elements:
+    """The elements of a tensor in row-major order, and where each stood."""
+
+    def __init__(self, flat: list[Any], nested: list[int], at: str) -> None:
+        self.flat = flat
+        self.nested = nested
+        self.at = at
+        self.kinds = set(map(type, flat))
+
+    def pointer(self, index: int) -> str:
+        return self.at + _index_pointer(index, self.nested)
+
+    def booleans(self) -> Array:
+        self.need({bool}, "true or false")
+        return np.array(self.flat, dtype=np.bool_)
+
+    def integers(self, dtype: torch.dtype) -> Array:
+        self.need({int, float}, "an integer")
+        flat = [self.integer(i, v) for i, v in enumerate(self.flat)] if float in self.kinds else self.flat
+        try:
+            return np.array(flat, dtype=DTYPE_NAMES[dtype])
+        except OverflowError:
+            limits = torch.iinfo(dtype)
+            index = next(i for i, v in enumerate(flat) if not limits.min <= v <= limits.max)
+            raise self.too_large(index, dtype) from None
+
+    def integer(self, index: int, value: int | float) -> int:
+        if isinstance(value, float) and not (value.is_integer() and abs(value) <= 2**53):
+            raise InvalidElement(
+                f"{value} is no integer.", pointer=self.pointer(index), expected="an integer", got=str(value)
+            )
+        return int(value)
+
+    def float_tensor(self, dtype: torch.dtype) -> Tensor:
+        if dtype != torch.bfloat16:
+            return torch.from_numpy(self.floats(dtype))
+        wide = self.floats(torch.float64)
+        tensor = torch.from_numpy(wide).to(torch.bfloat16)
+        self.refuse_overflow(tensor.isinf().numpy() & np.isfinite(wide), dtype)
+        return tensor
+
+    def floats(self, dtype: torch.dtype) -> Array:
+        """A numpy array of a real dtype. The strings of non-finite numbers are the only way to those."""
+        self.need({int, float, str}, "a number")
+        has_strings = str in self.kinds
+        flat = [self.number(i, v) for i, v in enumerate(self.flat)] if has_strings else self.flat
+        try:
+            wide = np.array(flat, dtype=np.float64)
+        except OverflowError:
+            index = next(i for i, v in enumerate(flat) if isinstance(v, int) and abs(v) >= 2**1024 - 2**970)
+            raise self.too_large(index, torch.float64) from None
+        infinite = np.isinf(wide)
+        if has_strings:
+            infinite &= np.fromiter((type(v) is not str for v in self.flat), np.bool_, len(flat))
+        self.refuse_overflow(infinite, torch.float64)
+        if dtype == torch.float64:
+            return wide
+        with np.errstate(over="ignore"):
+            narrow = wide.astype(DTYPE_NAMES[dtype])
+        self.refuse_overflow(np.isinf(narrow) & np.isfinite(wide), dtype)
+        return narrow
+
+    def number(self, index: int, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value in NON_FINITE:
+            return NON_FINITE[value]
+        raise InvalidElement(
+            "A number is needed here; the only strings are those of non-finite numbers.",
+            pointer=self.pointer(index),
+            expected=list(NON_FINITE),
+            got=value[:64],
+        )
+
+    def need(self, kinds: set[type], what: str) -> None:
+        if self.kinds <= kinds:
+            return
+        index = next(i for i, value in enumerate(self.flat) if type(value) not in kinds)
+        value = self.flat[index]
+        raise InvalidElement(
+            f"{'null' if value is None else type(value).__name__} stands where {what} is needed.",
+            pointer=self.pointer(index),
+            expected=what,
+            got=value if value is None or isinstance(value, bool | int | float) else str(value)[:64],
+        )
+
+    def refuse_overflow(self, overflow: Array, dtype: torch.dtype) -> None:
+        if overflow.any():
+            raise self.too_large(int(np.flatnonzero(overflow)[0]), dtype)
+
+    def too_large(self, index: int, dtype: torch.dtype) -> ValueOutOfRange:
+        limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+        hint = 'Infinity is the string "Infinity".' if dtype.is_floating_point else None
+        return ValueOutOfRange(
+            f"A value does not fit {DTYPE_NAMES[dtype]}.",
+            pointer=self.pointer(index),
+            expected=f"from {limits.min} to {limits.max}",
+            got=str(self.flat[index])[:64],
+            hint=hint,
+        )

@@ -1,0 +1,58 @@
+"""Tensors into JSON: strict, shortest digits that read back to the same bits."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pullback_schemas.tensors import Encoding
+from pullback_service.program.types import DTYPE_NAMES
+
+
+def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> dict[str, Any]:
+    """The tensor in full form; `data` is ready-made JSON for orjson, or base64 text."""
+    dense = _dense(tensor)
+    envelope: dict[str, Any] = {"dtype": DTYPE_NAMES[dense.dtype], "shape": list(dense.shape)}
+    if encoding == "base64":
+        raw = dense.reshape(-1).view(torch.uint8).numpy() if dense.numel() else np.empty(0, np.uint8)
+        return {**envelope, "encoding": "base64", "data": base64.b64encode(raw.tobytes()).decode()}
+    return {**envelope, "data": orjson.Fragment(_numbers(_array(dense)))}
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    """The tensor's own elements in C order: no lazy conjugate, negation or zero."""
+    if tensor._is_zerotensor():
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+    return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.to(torch.float32)
+    return tensor.numpy()
+
+
+def _numbers(array: NDArray[Any]) -> bytes:
+    if array.ndim == 0:
+        return _numbers(array.reshape(1))[1:-1]
+    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    if array.dtype.kind != "f":
+        return text
+    odd = array[~np.isfinite(array)]
+    return _name_non_finite(text, odd) if odd.size else text
+
+
+def _name_non_finite(text: bytes, odd: NDArray[Any]) -> bytes:
+    """Orjson writes each non-finite number as null, and nothing else; put their names there, in order."""
+    names = np.where(np.isnan(odd), b'"NaN"', np.where(odd > 0, b'"Infinity"', b'"-Infinity"')).tolist()
+    parts = text.split(b"null")
+    pieces = [piece for pair in zip(parts, names, strict=False) for piece in pair]
+    return b"".join([*pieces, parts[-1]])

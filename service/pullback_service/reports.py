@@ -1,0 +1,115 @@
+"""Documents that tell about graphs and operators, for /v1/check and /v1/ops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import torch
+
+from pullback_schemas.printing import print_graph
+from pullback_schemas.problems import NotFound
+from pullback_service.program.catalogue import Catalogue
+from pullback_service.program.inference import UNKNOWN, Inferred
+from pullback_service.program.names import aliases, read_name
+from pullback_service.program.plan import Plan
+from pullback_service.program.program import Step
+from pullback_service.program.references import Ref
+from pullback_service.program.types import TensorType
+from pullback_service.protocols.tensor_writer import write_tensor
+
+Json = dict[str, Any]
+
+
+def report_check(plan: Plan, inputs: Mapping[str, TensorType | None], flops: int) -> Json:
+    """The canonical graph, its text, and the type of every value, as a CheckResult."""
+    program, inferred = plan.program, plan.inferred
+    constants = orjson.loads(orjson.dumps({n: write_tensor(t) for n, t in program.constants.items()}))
+    graph = program.to_json(constants)
+    is_complete = all(value is not UNKNOWN for value in inferred.values)
+    cost = {
+        "nodes": len(program.steps),
+        "elements": inferred.elements,
+        "bytes": inferred.bytes,
+        "flops": flops,
+    }
+    flows = [inferred.requires_grad(ref) for ref in program.outputs.values()]
+    return {
+        "graph": graph,
+        "text": print_graph(graph, {step.id: step.shortest_op for step in program.steps}),
+        "sha256": program.sha256,
+        "inputs": {name: _value(inputs.get(name), name in plan.wrt) for name in program.inputs},
+        "nodes": {step.id: _node(step, inferred) for step in program.steps},
+        "outputs": {
+            name: _value(inferred.type_of(ref), inferred.requires_grad(ref)) for name, ref in program.outputs.items()
+        },
+        "differentiable": True if True in flows else None if None in flows else False,
+        "cost": cost if is_complete else None,
+    }
+
+
+def _node(step: Step, inferred: Inferred) -> Json:
+    value = inferred.values[step.slot]
+    values = None
+    if value is not UNKNOWN:
+        returns = step.call.operator.returns
+        parts = list(value) if isinstance(value, tuple | list) else [value]
+        names = (
+            [""]
+            if not isinstance(value, tuple | list)
+            else [(returns[i].name if len(returns) > 1 else "") or str(i) for i in range(len(parts))]
+        )
+        refs = [Ref(step.slot, () if name == "" else (i,), "") for i, name in enumerate(names)]
+        values = {
+            name: _value(inferred.type_of(ref), inferred.requires_grad(ref))
+            for name, ref in zip(names, refs, strict=True)
+        }
+    return {"op": step.call.operator.name, "signature": step.call.operator.signature, "values": values}
+
+
+def _value(kind: TensorType | None, requires_grad: bool | None) -> Json:
+    if kind is None:
+        return {"dtype": None, "shape": None, "requires_grad": requires_grad}
+    return {**kind.to_json(), "requires_grad": requires_grad}
+
+
+def list_ops(catalogue: Catalogue) -> Json:
+    """Every operator that is served, as an OpList."""
+    ops = []
+    for packet in catalogue.packets:
+        overloads = catalogue.overloads(packet)
+        is_open = any(operator.tier == "open" for operator in overloads)
+        ops.append(
+            {
+                "name": packet,
+                "tier": "open" if is_open else "guarded",
+                "differentiable": any(operator.is_differentiable for operator in overloads),
+            }
+        )
+    return {"ops": ops, "torch_version": torch.__version__}
+
+
+def describe_op(catalogue: Catalogue, text: str) -> Json:
+    """One operator and its overloads, refused ones included, as an OpInfo. Raises NotFound."""
+    spelling = read_name(text)
+    packet = spelling.packet if spelling else text
+    if not catalogue.overloads(packet) and not catalogue.refusals(packet):
+        close = catalogue.nearest(packet)
+        raise NotFound(
+            f"There is no operator {text!r}.",
+            expected=close or None,
+            got=text,
+            hint=f"Did you mean {' or '.join(map(repr, close))}?" if close else "GET /v1/ops lists what is served.",
+        )
+    served = catalogue.overloads(packet)
+    overloads = [{"name": o.name, "signature": o.signature, "tier": o.tier, "reason": o.reason or None} for o in served]
+    for overload, reason in catalogue.refusals(packet).items():
+        name = f"aten.{packet}.{overload}"
+        overloads.append({"name": name, "signature": "", "tier": "refused", "reason": reason})
+    return {
+        "name": packet,
+        "aliases": aliases(packet),
+        "differentiable": any(operator.is_differentiable for operator in served),
+        "overloads": overloads,
+    }

@@ -1,0 +1,33 @@
+"""Every setting of the service, from the environment (`PULLBACK_HOST`, ...)."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. Sizes count bytes or elements, times seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="PULLBACK_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    worker_kind: Literal["processes", "inline"] = Field(
+        default="processes", description="inline computes in the HTTP process: for tests and notebooks"
+    )
+    workers: int = Field(default_factory=_cores, ge=1, description="worker processes; by default one a core")
+    torch_threads: int = Field(default=1, ge=1, description="threads of one worker; workers x threads <= cores")
+    deadline_s: float = Field(default=60, gt=0, description="longest time of one request, its wait included")
+    max_waiting: int = Field(default=256, ge=0, description="requests that may wait for a worker")
+    max_body_bytes: int = Field(default=256 * 2**20, ge=1)
+    max_nodes: int = Field(default=10_000, ge=1, description="nodes of one graph")
+    max_tensor_elements: int = Field(default=2**26, ge=1, description="elements of any one tensor")
+    max_total_elements: int = Field(default=2**28, ge=1, description="elements of all values of a graph")

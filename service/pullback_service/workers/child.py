@@ -1,0 +1,27 @@
+"""The worker process: owns torch, answers calls from one socket until it closes."""
+
+from __future__ import annotations
+
+import sys
+from socket import socket
+
+from pullback_service.settings import Settings
+from pullback_service.workers.frames import READY, receive_call, send_reply
+
+
+def main(descriptor: int, settings: Settings) -> None:
+    """Get ready, say so, and answer."""
+    from pullback_service.engine import build_engine
+
+    connection = socket(fileno=descriptor)
+    engine = build_engine(settings)
+    connection.sendall(READY)
+    while (call := receive_call(connection)) is not None:
+        send_reply(connection, engine.answer(call))
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]), Settings.model_validate_json(sys.argv[2]))
+    except ConnectionError:
+        sys.exit(0)

@@ -1,0 +1,51 @@
+"""A worker in a thread of this very process: for tests and notebooks, never for strangers' graphs."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from pullback_service.settings import Settings
+from pullback_service.workers.base import AbstractWorkers, Call, Reply
+
+if TYPE_CHECKING:
+    from pullback_service.engine import Engine
+
+
+class InlineWorkers(AbstractWorkers):
+    """One engine, one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1, "pullback")
+        self._engine: Engine | None = None
+        self._busy = 0
+
+    @override
+    async def start(self) -> None:
+        self._engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
+
+    def _build(self) -> Engine:
+        from pullback_service.engine import build_engine
+
+        return build_engine(self._settings)
+
+    @override
+    async def stop(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    @override
+    async def run(self, call: Call) -> Reply:
+        assert self._engine is not None, "start() comes first"
+        self._busy += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.answer, call)
+        finally:
+            self._busy -= 1
+
+    @override
+    def counts(self) -> dict[str, int]:
+        return {"ready": int(self._engine is not None), "busy": min(self._busy, 1), "restarted": 0}
