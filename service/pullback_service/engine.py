@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,8 +63,8 @@ class Engine:
         clock = Clock()
         try:
             document = self._operations[call.operation](call.body, clock)
-            with clock.phase("encode"):
-                body = encode(document)
+            body = encode(document)
+            clock.lap("encode")
             return Reply(200, body, clock.server_timing())
         except (ProblemError, ProblemsError) as error:
             return Reply(*encode_problem(error))
@@ -84,68 +83,69 @@ class Engine:
 
     def forward(self, body: bytes, clock: Clock) -> dict[str, Any]:
         """The values of the outputs."""
-        with clock.phase("decode"):
-            request = validate(ForwardRequest, parse_json(body))
-            source, inputs = self._read(request)
-        with clock.phase("plan"):
-            plan, was_known = self.library.plan(source, types_of(inputs), ())
-        with clock.phase("forward"), source.quoted():
+        request = validate(ForwardRequest, parse_json(body))
+        source, inputs = self._read(request)
+        clock.lap("decode")
+        plan, was_known = self.library.plan(source, types_of(inputs), ())
+        clock.lap("plan")
+        with source.quoted():
             outputs, _ = run_forward(plan, inputs)
-        with clock.phase("encode"):
-            document = {"outputs": write_tensors(outputs, request.encoding)}
+        clock.lap("forward")
+        document = {"outputs": write_tensors(outputs, request.encoding)}
+        clock.lap("encode")
         return {**document, "meta": _meta(source, clock, was_known, mode="forward")}
 
     def backward(self, body: bytes, clock: Clock) -> dict[str, Any]:
         """The vector-Jacobian product, and the Jacobians if asked."""
-        with clock.phase("decode"):
-            request = validate(BackwardRequest, parse_json(body))
-            source, inputs = self._read(request)
-        with clock.phase("plan"):
-            if request.wrt is not None:
-                check_wrt(source.program, types_of(inputs), request.wrt)
-            plan, was_known = self.library.plan(source, types_of(inputs), request.wrt)
-            seeds = Seeds(request, plan)
-            if plan.is_static:
-                seeds.read({name: kind for name, kind in plan.outputs.items() if kind})
-        with clock.phase("forward"), source.quoted():
+        request = validate(BackwardRequest, parse_json(body))
+        source, inputs = self._read(request)
+        clock.lap("decode")
+        types = types_of(inputs)
+        if request.wrt is not None:
+            check_wrt(source.program, types, request.wrt)
+        plan, was_known = self.library.plan(source, types, request.wrt)
+        clock.lap("plan")
+        seeds = Seeds(request, plan)
+        if plan.is_static:
+            seeds.read({name: kind for name, kind in plan.outputs.items() if kind})
+        clock.lap("decode")
+        with source.quoted():
             outputs, leaves = run_forward(plan, inputs)
+        clock.lap("forward")
         if not plan.is_static:
             seeds.read(types_of(outputs))
-        with clock.phase("backward"):
-            pulled = pull_back(
-                outputs,
-                leaves,
-                seeds.complete(outputs),
-                is_batched=request.is_grads_batched,
-                keep=request.jacobian,
-            )
-            gradients = settle_unused(pulled.gradients, leaves, request.unused, seeds.batch)
+        pulled = pull_back(
+            outputs, leaves, seeds.complete(outputs), is_batched=request.is_grads_batched, keep=request.jacobian
+        )
+        gradients = settle_unused(pulled.gradients, leaves, request.unused, seeds.batch)
+        clock.lap("backward")
         path, passes, rows = pulled.path, pulled.backward_count, None
         if request.jacobian:
-            with clock.phase("jacobian"):
-                rows, path, more = jacobians(outputs, leaves)
+            rows, path, more = jacobians(outputs, leaves)
             passes += more
-        with clock.phase("encode"):
-            document: dict[str, Any] = {
-                "outputs": write_tensors(outputs, request.encoding),
-                "gradients": write_tensors(gradients, request.encoding),
-            }
-            if rows is not None:
-                document["jacobians"] = {y: write_tensors(row, request.encoding) for y, row in rows.items()}
+            clock.lap("jacobian")
+        document: dict[str, Any] = {
+            "outputs": write_tensors(outputs, request.encoding),
+            "gradients": write_tensors(gradients, request.encoding),
+        }
+        if rows is not None:
+            document["jacobians"] = {y: write_tensors(row, request.encoding) for y, row in rows.items()}
+        clock.lap("encode")
         meta = _meta(source, clock, was_known, mode="reverse", path=path, backward_count=passes)
         return {**document, "meta": meta}
 
     def check(self, body: bytes, clock: Clock) -> dict[str, Any]:
         """Everything that can be said of a graph without running it."""
-        with clock.phase("decode"):
-            request = validate(CheckRequest, parse_json(body))
-            source = self.library.source(request.graph)
-            kinds = _kinds_to_check(source.program, request)
+        request = validate(CheckRequest, parse_json(body))
+        source = self.library.source(request.graph)
+        kinds = _kinds_to_check(source.program, request)
         check_inputs(source.program, kinds, complete=False)
         if request.wrt is not None:
             check_wrt(source.program, kinds, request.wrt)
-        with clock.phase("plan"), source.quoted(), FlopCounterMode(display=False) as counter:
+        clock.lap("decode")
+        with source.quoted(), FlopCounterMode(display=False) as counter:
             plan = make_plan(source.program, kinds, request.wrt, self.limits)
+        clock.lap("plan")
         return report_check(plan, kinds, counter.get_total_flops())
 
     def ops(self, _: bytes, __: Clock) -> dict[str, Any]:
@@ -231,8 +231,7 @@ def _meta(
 
 
 def build_engine(settings: Settings) -> Engine:
-    """A warm engine for a process of its own: sets torch's threads and silences its warnings."""
-    warnings.simplefilter("ignore")
+    """A warm engine for a process of its own: sets torch's threads."""
     torch.set_num_threads(settings.torch_threads)
     engine = Engine(
         Limits(settings.max_nodes, settings.max_tensor_elements, settings.max_total_elements),

@@ -58,7 +58,10 @@ def pull_back(
         empty = [target.new_zeros((0, *target.shape)) for target in targets]
         return Pulled(dict(zip(leaves, empty, strict=True)), path, 0)
     try:
-        found = _grad(tensors, targets, seeds, keep=True, is_batched=True)
+        with warnings.catch_warnings():
+            # vmap warns where it loops inside an operator; that costs time, not digits.
+            warnings.simplefilter("ignore")
+            found = _grad(tensors, targets, seeds, keep=True, is_batched=True)
         return Pulled(dict(zip(leaves, found, strict=True)), path, 1)
     except OpFailed:
         rows = [_grad(tensors, targets, [seed[i] for seed in seeds], keep=True) for i in range(batch)]
@@ -75,16 +78,9 @@ def _grad(
     is_batched: bool = False,
 ) -> tuple[Tensor | None, ...]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.autograd.grad(
-                outputs,
-                inputs,
-                seeds,
-                retain_graph=keep,
-                allow_unused=True,
-                is_grads_batched=is_batched,
-            )
+        return torch.autograd.grad(
+            outputs, inputs, seeds, retain_graph=keep, allow_unused=True, is_grads_batched=is_batched
+        )
     except TORCH_REFUSES as error:
         if is_out_of_memory(error):
             raise out_of_memory(None) from None

@@ -214,10 +214,11 @@ class _Elements:
         except OverflowError:
             index = next(i for i, v in enumerate(flat) if isinstance(v, int) and abs(v) >= 2**1024 - 2**970)
             raise self.too_large(index, torch.float64) from None
-        infinite = np.isinf(wide)
-        if has_strings:
-            infinite &= np.fromiter((type(v) is not str for v in self.flat), np.bool_, len(flat))
-        self.refuse_overflow(infinite, torch.float64)
+        if not np.isfinite(wide).all():
+            infinite = np.isinf(wide)
+            if has_strings:
+                infinite &= np.fromiter((type(v) is not str for v in self.flat), np.bool_, len(flat))
+            self.refuse_overflow(infinite, torch.float64)
         if dtype == torch.float64:
             return wide
         with np.errstate(over="ignore"):

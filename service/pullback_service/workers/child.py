@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import warnings
 from socket import socket
 
 from pullback_service.settings import Settings
@@ -13,8 +15,10 @@ def main(descriptor: int, settings: Settings) -> None:
     """Get ready, say so, and answer."""
     from pullback_service.engine import build_engine
 
+    warnings.simplefilter("ignore")
     connection = socket(fileno=descriptor)
     engine = build_engine(settings)
+    gc.freeze()
     connection.sendall(READY)
     while (call := receive_call(connection)) is not None:
         send_reply(connection, engine.answer(call))

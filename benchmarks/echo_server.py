@@ -1,0 +1,20 @@
+"""The floor: a bare FastAPI route that gives a JSON body back."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+app = FastAPI()
+
+
+@app.post("/echo")
+async def echo(request: Request) -> Response:
+    return Response(await request.body(), media_type="application/json")
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), access_log=False, log_level="warning")

@@ -1,0 +1,133 @@
+"""The doors that tests go through: the service in process, and as a real process on a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from pullback_service.app import create_app
+from pullback_service.settings import Settings
+
+STARTED_IN_S = 120
+
+Post = Callable[..., httpx.Response]
+
+
+class PortalTransport(httpx.BaseTransport):
+    """A synchronous transport onto an ASGI application that runs in a thread of its own."""
+
+    def __init__(self, app: Any, portal: BlockingPortal) -> None:
+        self._inner = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._portal = portal
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._portal.call(self._handle, request)
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        stream = httpx.ByteStream(request.read())
+        sent = httpx.Request(request.method, request.url, headers=request.headers, stream=stream)
+        response = await self._inner.handle_async_request(sent)
+        content = await response.aread()
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+
+def in_process(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of the service in this process, its lifespan run."""
+    app = create_app(settings)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(app.router.lifespan_context(app)),
+        httpx.Client(transport=PortalTransport(app, portal), base_url="http://service") as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[httpx.Client]:
+    """The service in process, with an inline worker and the default limits."""
+    yield from in_process(Settings(worker_kind="inline"))
+
+
+@pytest.fixture(scope="session")
+def post(service: httpx.Client) -> Post:
+    """`post("backward", graph=..., inputs=...)`: the response of `POST /v1/backward`."""
+
+    def call(operation: str, **body: Any) -> httpx.Response:
+        return service.post(f"/v1/{operation}", json=body)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def answer(post: Post) -> Callable[..., Any]:
+    """As `post`, but the parsed answer of a request that must succeed."""
+
+    def call(operation: str, **body: Any) -> Any:
+        response = post(operation, **body)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    return call
+
+
+def start_service(**settings: str) -> tuple[subprocess.Popen[str], str]:
+    """The real service as a process on a free port, and its base URL once it takes requests."""
+    env = {**os.environ, "PULLBACK_PORT": "0", **{f"PULLBACK_{name}": value for name, value in settings.items()}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pullback_service"],
+        env=env,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    watchdog = threading.Timer(STARTED_IN_S, process.kill)
+    watchdog.start()
+    try:
+        url = _announced_url(process)
+        while httpx.get(f"{url}/health/ready").status_code != 200:
+            assert process.poll() is None, "the service ended before it was ready"
+    finally:
+        watchdog.cancel()
+    return process, url
+
+
+def _announced_url(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        found = re.search(r"running on (http://[^ ]+)", line)
+        if found:
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return found[1]
+    raise AssertionError("the service ended before it was ready")
+
+
+def stop_service(process: subprocess.Popen[str]) -> int:
+    """Ask the service to stop; its exit status."""
+    process.terminate()
+    status = process.wait(timeout=30)
+    assert process.stderr is not None
+    process.stderr.close()
+    return status
+
+
+@pytest.fixture(scope="session")
+def real_url() -> Iterator[str]:
+    """The base URL of a real service with two worker processes."""
+    process, url = start_service(WORKERS="2")
+    yield url
+    stop_service(process)
+
+
+def dumps(value: Any) -> bytes:
+    """JSON with Python's own spelling of non-finite numbers refused."""
+    return json.dumps(value, allow_nan=False).encode()
