@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -80,7 +79,7 @@ def answer(post: Post) -> Callable[..., Any]:
     return call
 
 
-def start_service(**settings: str) -> tuple[subprocess.Popen[str], str]:
+def _start(**settings: str) -> tuple[subprocess.Popen[str], str]:
     """The real service as a process on a free port, and its base URL once it takes requests."""
     env = {**os.environ, "PULLBACK_PORT": "0", **{f"PULLBACK_{name}": value for name, value in settings.items()}}
     process = subprocess.Popen(
@@ -111,7 +110,7 @@ def _announced_url(process: subprocess.Popen[str]) -> str:
     raise AssertionError("the service ended before it was ready")
 
 
-def stop_service(process: subprocess.Popen[str]) -> int:
+def _stop(process: subprocess.Popen[str]) -> int:
     """Ask the service to stop; its exit status."""
     process.terminate()
     status = process.wait(timeout=30)
@@ -121,13 +120,20 @@ def stop_service(process: subprocess.Popen[str]) -> int:
 
 
 @pytest.fixture(scope="session")
+def start_service() -> Callable[..., tuple[subprocess.Popen[str], str]]:
+    """`start_service(WORKERS="1")`: a real service with these settings, and its URL."""
+    return _start
+
+
+@pytest.fixture(scope="session")
+def stop_service() -> Callable[[subprocess.Popen[str]], int]:
+    """Stop what `start_service` started."""
+    return _stop
+
+
+@pytest.fixture(scope="session")
 def real_url() -> Iterator[str]:
     """The base URL of a real service with two worker processes."""
-    process, url = start_service(WORKERS="2")
+    process, url = _start(WORKERS="2")
     yield url
-    stop_service(process)
-
-
-def dumps(value: Any) -> bytes:
-    """JSON with Python's own spelling of non-finite numbers refused."""
-    return json.dumps(value, allow_nan=False).encode()
+    _stop(process)

@@ -72,7 +72,7 @@ log_sigmoid_forward matrix_exp_backward multilabel_margin_loss_forward native_ch
 native_norm nested_to_padded_tensor nll_loss2d_forward nll_loss_forward norm_except_dim pin_memory put
 q_per_channel_scales q_per_channel_zero_points resize resize_as row_indices rrelu_with_noise set slice_inverse
 slow_conv3d_forward smm sspaddmm stft thnn_conv2d to_dense to_padded_tensor unflatten_dense_tensors
-value_selecting values zero
+values zero
 """
 
 REFUSED_PACKETS: dict[str, str] = {

@@ -1,0 +1,148 @@
+"""The service as a process, over a real socket, with real worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SQUARE = {"graph": "y = x * x", "inputs": {"x": [1.0, 2.0, 3.0]}, "grad_tensors": {"y": [1.0, 0.5, 0.25]}}
+
+HEAVY = {
+    "graph": "\n".join(["h0 = x @ x"] + [f"h{k + 1} = tanh(h{k} @ x)" for k in range(400)]),
+    "inputs": {"x": {"dtype": "float64", "shape": [500, 500], "data": [0.001] * 250_000}},
+}
+"""A request that takes seconds."""
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.fixture
+def own_service(start_service, stop_service) -> Iterator[object]:
+    """A service of this test's own, with one worker: `own_service(DEADLINE_S="1")` gives pid and URL."""
+    started = []
+
+    def start(**settings: str) -> tuple[int, str]:
+        process, url = start_service(WORKERS="1", **settings)
+        started.append(process)
+        return process.pid, url
+
+    yield start
+    for process in started:
+        stop_service(process)
+
+
+@pytest.mark.parametrize("name", ["relu.json", "relu-text.json"])
+def test_the_readmes_first_request_gives_80_zeros_and_80_ones(real_url, name):
+    body = (ROOT / "examples" / name).read_bytes()
+    headers = {"content-type": "application/json"}
+    gradient = httpx.post(f"{real_url}/v1/backward", content=body, headers=headers).json()["gradients"]["x"]["data"]
+    assert gradient == [0.0] * 80 + [1.0] * 80
+
+
+def test_many_clients_at_once_get_their_own_answers(real_url):
+    def ask(k: int) -> list[float]:
+        body = {"graph": "y = (x * x).sum()", "inputs": {"x": [float(k), 2.0 * k]}}
+        return httpx.post(f"{real_url}/v1/backward", json=body, timeout=60).json()["gradients"]["x"]["data"]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(100)))
+    assert answers == [[2.0 * k, 4.0 * k] for k in range(100)]
+
+
+def test_a_large_body_goes_both_ways_bit_for_bit(real_url):
+    x = [k / 7 for k in range(300_000)]
+    body = {"graph": "y = x * 1", "inputs": {"x": x}, "grad_tensors": {"y": x}}
+    result = httpx.post(f"{real_url}/v1/backward", json=body, timeout=60).json()
+    assert result["outputs"]["y"]["data"] == x
+    assert result["gradients"]["x"]["data"] == x
+
+
+def test_a_worker_killed_while_idle_is_replaced_and_nobody_notices(own_service):
+    pid, url = own_service()
+    (worker,) = children_of(pid)
+    os.kill(worker, signal.SIGKILL)
+    assert httpx.post(f"{url}/v1/backward", json=SQUARE, timeout=60).json()["gradients"]["x"]["data"] == [2, 2, 1.5]
+    assert httpx.get(f"{url}/health/ready").json()["workers"]["restarted"] == 1
+
+
+def test_a_request_past_its_deadline_gets_504_and_the_next_one_an_answer(own_service):
+    _, url = own_service(DEADLINE_S="2")
+    late = httpx.post(f"{url}/v1/forward", json=HEAVY, timeout=60)
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+    while httpx.get(f"{url}/health/ready").status_code != 200:
+        assert httpx.get(f"{url}/health/live").status_code == 200
+    assert httpx.post(f"{url}/v1/backward", json=SQUARE, timeout=60).status_code == 200
+
+
+def test_a_worker_that_dies_in_every_try_costs_its_request_an_honest_503(own_service):
+    pid, url = own_service()
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(httpx.post, f"{url}/v1/forward", json=HEAVY, timeout=120)
+        killed: set[int] = set()
+        while not pending.done():
+            busy = httpx.get(f"{url}/health/ready").json()["workers"]["busy"]
+            for worker in set(children_of(pid)) - killed:
+                if busy:
+                    os.kill(worker, signal.SIGKILL)
+                    killed.add(worker)
+        response = pending.result()
+    assert (response.status_code, response.json()["code"]) == (503, "worker_died")
+    assert response.headers["retry-after"]
+    assert len(killed) == 2
+
+
+def test_health_answers_while_every_worker_is_busy(own_service):
+    _, url = own_service(DEADLINE_S="3")
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(httpx.post, f"{url}/v1/forward", json=HEAVY, timeout=60)
+        seen_busy = False
+        while not pending.done():
+            health = httpx.get(f"{url}/health/ready", timeout=2).json()
+            seen_busy = seen_busy or health["workers"]["busy"] == 1
+        assert pending.result().status_code == 504
+    assert seen_busy
+
+
+def test_a_full_queue_says_503_with_retry_after(own_service):
+    _, url = own_service(DEADLINE_S="3", MAX_WAITING="0")
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(httpx.post, f"{url}/v1/forward", json=HEAVY, timeout=60)
+        while httpx.get(f"{url}/health/ready").json()["workers"]["busy"] == 0:
+            assert not pending.done()
+        response = httpx.post(f"{url}/v1/backward", json=SQUARE)
+        assert (response.status_code, response.json()["code"]) == (503, "busy")
+        assert int(response.headers["retry-after"]) >= 1
+        pending.result()
+
+
+def test_sigterm_ends_the_service_and_its_workers(start_service, stop_service):
+    process, _ = start_service(WORKERS="2")
+    workers = children_of(process.pid)
+    assert len(workers) == 2
+    assert stop_service(process) == 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_a_connection_that_breaks_off_costs_nobody_anything(real_url):
+    host, port = real_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /v1/backward HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{")
+    assert httpx.post(f"{real_url}/v1/backward", json=SQUARE, timeout=60).status_code == 200
+
+
+def test_the_http_process_has_not_loaded_torch(real_url, own_service):
+    pid, url = own_service()
+    assert httpx.post(f"{url}/v1/backward", json=SQUARE, timeout=60).status_code == 200
+    assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+    (worker,) = children_of(pid)
+    assert "libtorch" in Path(f"/proc/{worker}/maps").read_text()
