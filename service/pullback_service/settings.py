@@ -18,8 +18,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PULLBACK_", frozen=True)
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", description="the address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="the port to listen on; 0 picks a free one")
     worker_kind: Literal["processes", "inline"] = Field(
         default="processes", description="inline computes in the HTTP process: for tests and notebooks"
     )
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     torch_threads: int = Field(default=1, ge=1, description="threads of one worker; workers x threads <= cores")
     deadline_s: float = Field(default=60, gt=0, description="longest time of one request, its wait included")
     max_waiting: int = Field(default=256, ge=0, description="requests that may wait for a worker")
-    max_body_bytes: int = Field(default=256 * 2**20, ge=1)
+    max_body_bytes: int = Field(default=256 * 2**20, ge=1, description="bytes of one request's body")
     max_nodes: int = Field(default=10_000, ge=1, description="nodes of one graph")
     max_tensor_elements: int = Field(default=2**26, ge=1, description="elements of any one tensor")
     max_total_elements: int = Field(default=2**28, ge=1, description="elements of all values of a graph")

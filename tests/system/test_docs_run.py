@@ -1,0 +1,45 @@
+"""Every command in README and docs works as printed, and answers what is printed below it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+DEFAULT_URL = "localhost:8000"
+
+
+def commands() -> list[tuple[str, str, str]]:
+    """Each curl of the documentation: where it stands, the command, and the JSON printed below it."""
+    found = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        blocks = BLOCK.findall(page.read_text())
+        for index, (language, text) in enumerate(blocks):
+            following = blocks[index + 1] if index + 1 < len(blocks) else ("", "")
+            for number, command in enumerate(re.findall(r"^curl .*?(?=^curl |\Z)", text, re.DOTALL | re.MULTILINE)):
+                if language == "sh":
+                    shown = following[1] if following[0] == "json" else ""
+                    found.append((f"{page.name}-{index}-{number}", command, shown))
+    return found
+
+
+@pytest.mark.parametrize(("command", "shown"), [c[1:] for c in commands()], ids=[c[0] for c in commands()])
+def test_a_printed_command_answers_what_is_printed(real_url, command, shown):
+    assert DEFAULT_URL in command
+    command = command.replace(DEFAULT_URL, real_url.removeprefix("http://"))
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    answer = json.loads(done.stdout)
+    is_refusal = '"code"' in shown
+    assert ("code" in answer) == is_refusal, done.stdout
+    for fragment in re.sub(r"\n\s*", "", shown).split("..."):
+        wanted = fragment.strip("{, }") if "..." in shown else fragment
+        assert wanted in done.stdout
+
+
+def test_the_documentation_prints_commands():
+    assert len(commands()) >= 6
