@@ -30,7 +30,8 @@ from pullback_service.protocols.tensor_reader import read_tensor
 from pullback_service.protocols.validation import validate
 
 PROGRAM_BYTES = 64 * 2**20
-PLANS = 1024
+PLANNED_STEPS = 200_000
+TEXT_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Library:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
-        self._plans: LRUCache[Any, Plan] = LRUCache(PLANS)
+        self._plans: LRUCache[Any, Plan] = LRUCache(PLANNED_STEPS, getsizeof=lambda plan: 1 + len(plan.program.steps))
 
     def source(self, graph: dict[str, Any] | str) -> Source:
         """The program of a graph in either form. Raises its problems, with pointers into the request."""
@@ -75,13 +76,21 @@ class Library:
             return known, True
         with source.quoted():
             plan = make_plan(source.program, inputs, wrt, self.limits)
-        self._plans[key] = plan
+        if len(source.program.steps) < PLANNED_STEPS:
+            self._plans[key] = plan
         return plan, False
 
     def _compile(self, raw: dict[str, Any] | str) -> Source:
         translation = None
         if isinstance(raw, str):
             with under("/graph"):
+                if len(raw) > TEXT_BYTES:
+                    raise LimitExceeded(
+                        f"The graph's text has {len(raw):,} characters; the limit is {TEXT_BYTES:,}.",
+                        expected=TEXT_BYTES,
+                        got=len(raw),
+                        hint="Send large constants as inputs.",
+                    )
                 translation = translate(raw)
         with _quoting(translation):
             graph = validate(Graph, raw if translation is None else translation.graph)

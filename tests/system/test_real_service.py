@@ -98,7 +98,7 @@ def test_a_worker_that_dies_in_every_try_costs_its_request_an_honest_503(own_ser
         response = pending.result()
     assert (response.status_code, response.json()["code"]) == (503, "worker_died")
     assert response.headers["retry-after"]
-    assert len(killed) == 2
+    assert len(killed) >= 2
 
 
 def test_health_answers_while_every_worker_is_busy(own_service):

@@ -31,10 +31,12 @@ def run_forward(plan: Plan, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
             tensor = leaves[name] = tensor.detach().requires_grad_()
         values.append(tensor)
     with torch.set_grad_enabled(bool(plan.wrt)):
-        for step in program.steps:
+        for step, unused in zip(program.steps, program.last_uses, strict=True):
             if step.slot in plan.inferred.late:
                 infer_late(step, values, plan.limits)
             values.append(_run_step(step, values))
+            for slot in unused:
+                values[slot] = None
         outputs = {name: look_up(ref, values) for name, ref in program.outputs.items()}
     return outputs, {name: leaves[name] for name in plan.wrt}
 

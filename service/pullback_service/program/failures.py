@@ -13,17 +13,6 @@ from pullback_schemas.problems import IncompatibleArguments, LimitExceeded, OpFa
 from pullback_service.program.program import Step
 from pullback_service.program.types import type_of
 
-TORCH_REFUSES = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    IndexError,
-    NotImplementedError,
-    AssertionError,
-    OverflowError,
-)
-"""What torch raises when it does not like its arguments."""
-
 
 @contextmanager
 def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_values: bool = False) -> Iterator[None]:
@@ -39,7 +28,7 @@ def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_v
         raise
     except RecursionError:
         raise
-    except TORCH_REFUSES as error:
+    except Exception as error:  # whatever torch, its meta kernels and decompositions may raise
         if is_out_of_memory(error):
             raise out_of_memory(step) from None
         raise kind(

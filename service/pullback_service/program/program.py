@@ -77,6 +77,18 @@ class Program:
         """The names of inputs and constants, in the order of their slots."""
         return [*self.inputs, *self.constants]
 
+    @cached_property
+    def last_uses(self) -> list[list[int]]:
+        """By step: the slots of earlier steps that nothing needs after it."""
+        first = len(self.arguments)
+        needed = {ref.slot for ref in self.outputs.values()}
+        last_uses: list[list[int]] = []
+        for step in reversed(self.steps):
+            used = {ref.slot for ref in step.refs if ref.slot >= first}
+            last_uses.append(sorted(used - needed))
+            needed |= used
+        return last_uses[::-1]
+
     def to_json(self, constants: Mapping[str, Any]) -> dict[str, Any]:
         """The canonical form, with `constants` in whatever form the caller wants them."""
         return {

@@ -42,11 +42,11 @@ class Worker:
         await self.writer.drain()
         return await read_reply(self.reader)
 
-    def kill(self) -> None:
-        """End the process at once, whatever it does."""
+    async def end(self) -> None:
+        """Kill the process, whatever it does, and reap it."""
         self.writer.close()
         self.process.kill()
-        self.process.wait()
+        await asyncio.to_thread(self.process.wait)
 
 
 class ProcessWorkers(AbstractWorkers):
@@ -57,6 +57,7 @@ class ProcessWorkers(AbstractWorkers):
         self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
         self._alive: set[Worker] = set()
         self._starting: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._restarted = 0
 
@@ -71,7 +72,8 @@ class ProcessWorkers(AbstractWorkers):
             task.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)
         for worker in list(self._alive):
-            self._remove(worker)
+            self._end(worker)
+        await asyncio.gather(*self._ending)
 
     @override
     async def run(self, call: Call) -> Reply:
@@ -124,18 +126,16 @@ class ProcessWorkers(AbstractWorkers):
             self._waiting -= 1
 
     def _replace(self, worker: Worker) -> None:
-        self._remove(worker)
+        self._end(worker)
         self._restarted += 1
         self._start_one()
 
-    def _remove(self, worker: Worker) -> None:
+    def _end(self, worker: Worker) -> None:
         self._alive.discard(worker)
-        worker.kill()
+        _keep(asyncio.create_task(worker.end()), self._ending)
 
     def _start_one(self) -> None:
-        task = asyncio.create_task(self._keep_starting())
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+        _keep(asyncio.create_task(self._keep_starting()), self._starting)
 
     async def _keep_starting(self) -> None:
         """Start a worker; if it does not come up, pause and try again, longer each time."""
@@ -178,6 +178,12 @@ async def start_worker(settings: Settings) -> Worker:
         if await reader.readexactly(1) != READY:
             raise ConnectionError("the worker said something else than that it is ready")
     except BaseException:
-        worker.kill()
+        await asyncio.shield(worker.end())
         raise
     return worker
+
+
+def _keep(task: asyncio.Task[None], tasks: set[asyncio.Task[None]]) -> None:
+    """Hold on to a task until it is done; the event loop alone would not."""
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
