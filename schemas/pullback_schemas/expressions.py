@@ -12,6 +12,7 @@ evaluated, except arithmetic between two number literals.
 from __future__ import annotations
 
 import ast
+import cmath
 import math
 import operator
 import re
@@ -76,6 +77,9 @@ CASTS = {
     "long": "int64",
     "bool": "bool",
 }
+RECEIVER_SECOND = frozenset({"where", "polygamma", "special_polygamma"})
+"""Methods whose receiver is the second argument of the function: `x.where(condition, y)`."""
+
 INSTEAD = {
     ast.IfExp: "use where(condition, a, b)",
     ast.BoolOp: "use & and |, or logical_and and logical_or",
@@ -323,7 +327,7 @@ class _Reader:
                 return self.attribute(node, name)
             case ast.Subscript(value=value, slice=index):
                 base = self.reference(value, self.expression(value, None))
-                return lower_index(base, index, self.emitter(node), self.expression, self.fail, name)
+                return lower_index(base, index, self.emitter(node), self.index_value, self.fail, name)
             case _:
                 self.fail(node, "this expression is not part of the text form")
 
@@ -339,8 +343,8 @@ class _Reader:
                 if not math.isfinite(value):
                     self.fail(node, 'this number is too large for float64; infinity is "Infinity"')
                 return value
-            case complex():
-                return [value.real, value.imag]
+            case complex() if cmath.isfinite(value):
+                return value
             case str():
                 return escape(value)
         self.fail(node, "this literal is not part of the text form")
@@ -360,8 +364,6 @@ class _Reader:
         value = self.expression(operand, None)
         if _is_number(value) and not isinstance(op, ast.Invert):
             return -value if isinstance(op, ast.USub) else value
-        if isinstance(op, ast.USub) and isinstance(operand, ast.Constant) and isinstance(value, list):
-            return [-part for part in value]
         return self.emit(node, UNARY[type(op)], [value], name)
 
     def binary(self, node: ast.expr, left: ast.expr, op: ast.operator, right: ast.expr, name: str | None) -> Any:
@@ -377,7 +379,7 @@ class _Reader:
             self.fail(node, "this arithmetic between two numbers is not part of the text form")
         try:
             result = FOLDED[type(op)](a, b)
-        except (ArithmeticError, ValueError) as error:
+        except (ArithmeticError, ValueError, TypeError) as error:
             self.fail(node, f"this arithmetic has no finite result ({error})")
         return self.constant(node, result)
 
@@ -403,8 +405,8 @@ class _Reader:
                 self.fail(keyword.value, "arguments are written out, without **")
             kwargs[keyword.arg] = self.expression(keyword.value, None)
             places[keyword.arg] = keyword.value
-        if op in CASTS and len(args) == 1 and isinstance(node.func, ast.Attribute):
-            op, args = "to", [*args, CASTS[op]]
+        if nodes[:1] == [getattr(node.func, "value", None)]:
+            op, args, nodes = _method_as_function(op, args, nodes)
         index = len(self.nodes)
         reference = self.emit(node, op, args, name, kwargs)
         at: Callable[..., str] = lambda *parts: pointer_to("nodes", index, *parts)  # noqa: E731
@@ -434,6 +436,15 @@ class _Reader:
             return self.emit(node, PROPERTIES[node.attr], [base], name)
         return f"{base}.{node.attr}"
 
+    def index_value(self, node: ast.expr, _: None) -> Any:
+        """What stands between brackets; a list of integers is a constant tensor of indices."""
+        value = self.expression(node, None)
+        if isinstance(value, list) and value and all(type(item) is int for item in value):
+            name = self.fresh_name("_")
+            self.constants[name] = {"dtype": "int64", "data": value}
+            return "$" + name
+        return value
+
     def numbers(self, node: ast.expr) -> Any:
         """A literal tensor: numbers, booleans, the strings of non-finite numbers, and lists of them."""
         match node:
@@ -443,8 +454,8 @@ class _Reader:
                 return text
             case ast.Constant() | ast.UnaryOp() | ast.BinOp() | ast.Name():
                 value = self.expression(node, None)
-                if isinstance(value, bool | int | float | list):
-                    return value
+                if isinstance(value, bool | int | float | complex):
+                    return _plain(value)
         self.fail(node, "a constant is made of numbers; name each node on a line of its own")
 
     # Nodes and names
@@ -459,7 +470,7 @@ class _Reader:
     ) -> str:
         identifier = name or self.fresh_name("_")
         self.spans[pointer_to("nodes", len(self.nodes))] = self.span(node)
-        self.nodes.append({"id": identifier, "op": op, "args": args, "kwargs": kwargs or {}})
+        self.nodes.append({"id": identifier, "op": op, "args": _plain(args), "kwargs": _plain(kwargs or {})})
         return "$" + identifier
 
     def emitter(self, node: ast.expr) -> Emit:
@@ -514,7 +525,27 @@ class _Reader:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float | complex) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """An argument as JSON: a complex number is its pair."""
+    if isinstance(value, complex):
+        return [value.real, value.imag]
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _method_as_function(op: str, args: list[Any], nodes: list[ast.expr]) -> tuple[str, list[Any], list[ast.expr]]:
+    """A method's call as its function's: casts, and those whose receiver is not the first argument."""
+    if op in CASTS and len(args) == 1:
+        return "to", [*args, CASTS[op]], nodes
+    if op in RECEIVER_SECOND and len(args) > 1:
+        return op, [args[1], args[0], *args[2:]], [nodes[1], nodes[0], *nodes[2:]]
+    return op, args, nodes
 
 
 def _dotted(node: ast.expr) -> list[str] | None:

@@ -43,8 +43,6 @@ def _plan_calls(items: list[ast.expr], evaluate: Evaluate, fail: Fail) -> tuple[
     dim = 0
     for item in items[:split]:
         call, keeps, tensor = _one(item, dim, evaluate, fail)
-        if tensors and (call or (keeps and tensor is None and _is_none(item))):
-            fail(item, "after a tensor in an index only : and tensors can stand; index in two steps")
         calls += [call] if call else []
         if tensor is not None:
             tensors += [None] * (dim - len(tensors)) + [tensor]

@@ -10,6 +10,7 @@ from pullback_schemas.problems import BadArgument, pointer_to
 from pullback_service.program.catalogue import Argument, Operator
 from pullback_service.program.literals import MismatchError, convert
 from pullback_service.program.names import ARGUMENT_ALIASES, Spelling
+from pullback_service.program.python_forms import PYTHON_FORMS
 from pullback_service.program.references import Ref, references
 
 NEVER_FROM_A_GRAPH = frozenset({"device", "pin_memory", "generator", "out", "names"})
@@ -54,6 +55,8 @@ class _MisfitError(Exception):
 
 def bind(spelling: Spelling, candidates: list[Operator], args: list[Any], kwargs: dict[str, Any], node: str) -> Call:
     """The call of the first overload whose schema fits. Raises BadArgument about the one that fits best."""
+    if spelling.overload is None and spelling.packet in PYTHON_FORMS:
+        args, kwargs = PYTHON_FORMS[spelling.packet](args, kwargs)
     best: tuple[_MisfitError, Operator] | None = None
     for operator in candidates:
         try:
@@ -140,18 +143,22 @@ def _assign(operator: Operator, spelling: Spelling, args: list[Any], kwargs: dic
         args = _gather(positional, args)
         order = [a.name for a in positional]
     else:
-        order = [_parameter(operator, name, ()).name for name in spelling.parameters]
+        order = list(spelling.parameters)
     if len(args) > len(order):
         raise _MisfitError(
             0, ("args", len(order)), f"takes at most {len(order)} positional arguments", len(order), len(args)
         )
-    for index, value in enumerate(args):
-        given[order[index]] = _Given(value, ("args", index))
-    for name, value in kwargs.items():
-        parameter = _parameter(operator, name, ("kwargs", name))
+    written = [(name, _Given(value, ("args", i))) for i, (name, value) in enumerate(zip(order, args, strict=False))]
+    written += [(name, _Given(value, ("kwargs", name))) for name, value in kwargs.items()]
+    for name, argument in written:
+        if name == "inplace" and argument.value is False:
+            continue  # torch.nn.functional's way to say what is always so here
+        parameter = _parameter(operator, name, argument.where)
         if parameter.name in given:
-            raise _MisfitError(0, ("kwargs", name), f"the argument {parameter.name!r} is given twice", None, value)
-        given[parameter.name] = _Given(value, ("kwargs", name))
+            raise _MisfitError(0, argument.where, f"the argument {parameter.name!r} is given twice", None, None)
+        given[parameter.name] = argument
+    for name, value in spelling.defaults:
+        given.setdefault(_parameter(operator, name, ()).name, _Given(value, ()))
     return given
 
 
@@ -161,14 +168,10 @@ def _gather(positional: list[Argument], args: list[Any]) -> list[Any]:
     if last < 0 or not positional[last].kind.is_list or not positional[last].is_required:
         return args
     trailing = args[last:]
-    is_spread = len(trailing) > 1 or (
-        len(trailing) == 1
-        and not isinstance(trailing[0], list)
-        and not (isinstance(trailing[0], Ref) and trailing[0].is_list)
-    )
-    if not is_spread or any(isinstance(item, list) for item in trailing):
+    if any(isinstance(item, list) or (isinstance(item, Ref) and item.is_list) for item in trailing):
         return args
-    return [*args[:last], trailing]
+    is_one_for_all = len(trailing) == 1 and positional[last].kind.size is not None
+    return [*args[:last], trailing] if trailing and not is_one_for_all else args
 
 
 def _parameter(operator: Operator, name: str, where: tuple[str | int, ...]) -> Argument:

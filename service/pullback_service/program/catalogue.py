@@ -12,7 +12,7 @@ import torch
 
 from pullback_schemas.problems import RefusedOp, UnknownOp
 from pullback_service.program.classification import TABLE, is_differentiable
-from pullback_service.program.names import Spelling, read_name
+from pullback_service.program.names import Spelling, instead_of, read_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +143,15 @@ class Catalogue:
         Raises UnknownOp with the nearest names, or RefusedOp with the reason.
         """
         spelling = read_name(text)
-        if spelling is None:
-            raise RefusedOp(f"{text!r} is no single operator of PyTorch's.", hint="Write it out in operators.")
         candidates = self.overloads(spelling.packet)
         if spelling.overload:
             exact = f"aten.{spelling.packet}.{spelling.overload}"
             candidates = [operator for operator in candidates if operator.name == exact]
         if candidates:
             return spelling, candidates
+        instead = instead_of(text)
+        if instead:
+            raise RefusedOp(f"{text[:64]!r} is no single operator that is served.", got=text[:64], hint=instead)
         self._refuse(text, spelling)
         raise self._unknown(text, spelling)
 

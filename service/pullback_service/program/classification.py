@@ -24,6 +24,8 @@ GUARDED = {
     "aten.arange.start": "makes a tensor; sized before it runs",
     "aten.arange.start_step": "makes a tensor; sized before it runs",
     "aten.combinations.default": "r is bounded",
+    "aten.corrcoef.default": "its kernel reads the data; sized before it runs",
+    "aten.cov.default": "its kernel reads the data; sized before it runs",
     "aten.eye.default": "makes a tensor; sized before it runs",
     "aten.eye.m": "makes a tensor; sized before it runs",
     "aten.full.default": "makes a tensor; sized before it runs",

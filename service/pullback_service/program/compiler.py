@@ -83,12 +83,13 @@ class _Compiler:
         self.broken.add(node.id)
 
     def resolve(self, node: Node, pointer: str) -> None:
+        if self.picks_part(node):
+            source, index = node.args
+            self.scope.alias(node.id, self.scope.pick(source[1:], (str(index),), "/args/1", node.id))
+            return
         args = [self.scope.read(arg, pointer_to("args", i), node.id) for i, arg in enumerate(node.args)]
         kwargs = {name: self.scope.read(arg, pointer_to("kwargs", name), node.id) for name, arg in node.kwargs.items()}
         if node.op == GETITEM:
-            if self.picks_part(node):
-                self.scope.alias(node.id, self.scope.pick(node.args[0][1:], (str(args[1]),), "/args/1", node.id))
-                return
             args.insert(1, 0)
         call = _call(node, args, kwargs)
         slot = len(self.inputs) + len(self.constants) + len(self.steps)
@@ -96,8 +97,9 @@ class _Compiler:
         self.scope.define(node.id, slot, call.operator.returns)
 
     def picks_part(self, node: Node) -> bool:
+        """Whether it is `getitem` of one of several values, a mere name for it."""
         match node.args:
-            case [str() as source, int()] if is_reference(source) and not node.kwargs:
+            case [str() as source, int()] if node.op == GETITEM and is_reference(source) and not node.kwargs:
                 return self.scope.has_parts(source[1:])
         return False
 

@@ -107,11 +107,26 @@ def check_pieces(call: Call, args: list[Any]) -> None:
         raise LimitExceeded(f"{call.operator.name} would make {pieces} tensors.", expected=MAX_PIECES, got=pieces)
 
 
+def check_index(call: Call, args: list[Any]) -> None:
+    """Refuse what `x[i, :, j]` and aten.index see differently: torch's indexing reads a 0-dim `i` as a number."""
+    if call.operator.name != "aten.index.Tensor":
+        return
+    places = [place for place, index in enumerate(args[1]) if index is not None]
+    is_apart = bool(places) and places[-1] - places[0] >= len(places)
+    if is_apart and any(args[1][place].dim() == 0 for place in places):
+        raise RefusedOp(
+            "An index tensor without axes cannot stand apart from the other index tensors.",
+            hint="Use a number for it, or index in two steps.",
+        )
+
+
 def largest_dynamic(name: str, args: list[Any]) -> int | None:
     """An upper bound on the elements of a result whose size depends on the data; None if `name` has none."""
     match name:
         case "aten.nonzero.default" | "aten.argwhere.default":
             return int(args[0].numel() * max(args[0].dim(), 1))
+        case "aten.cov.default" | "aten.corrcoef.default":
+            return int(args[0].shape[0] ** 2) if args[0].dim() == 2 else 1
         case "aten.masked_select.default":
             return prod(np.broadcast_shapes(args[0].shape, args[1].shape))
     return None

@@ -28,7 +28,7 @@ from pullback_schemas.problems import (
     RefusedOp,
 )
 from pullback_service.program.failures import naming_step, tensors_in
-from pullback_service.program.guards import check_pieces, largest_dynamic, without_masks
+from pullback_service.program.guards import check_index, check_pieces, largest_dynamic, without_masks
 from pullback_service.program.program import Program, Step
 from pullback_service.program.references import Ref, fill, look_up
 from pullback_service.program.types import TensorType, type_of
@@ -151,18 +151,15 @@ def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limit
     operator = step.call.operator
     with naming_step(step, args, kwargs):
         check_pieces(step.call, args)
+        check_index(step.call, args)
         if operator.name in ONE_DTYPE:
             _check_one_dtype([*tensors_in(args), *tensors_in(list(kwargs.values()))])
         try:
             with mode:
                 value = operator.torch_op(*args, **kwargs)
-        except DynamicOutputShapeException:
+        except (DynamicOutputShapeException, DataDependentOutputException):
             return UNKNOWN
-        except (
-            DataDependentOutputException,
-            UnsupportedFakeTensorException,
-            UnsupportedOperatorException,
-        ):
+        except (UnsupportedFakeTensorException, UnsupportedOperatorException):
             raise RefusedOp(f"The shape of {operator.name} cannot be told before it runs.") from None
     for tensor in tensors_in(value):
         if tensor.numel() > limits.max_tensor_elements:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 _PREFIXES = ("torch.ops.aten.", "aten::", "aten.", "torch.Tensor.", "Tensor.", "torch.")
 _FUNCTIONAL = ("nn.functional.", "functional.", "F.")
@@ -11,34 +12,81 @@ _MODULES = {"linalg.": "linalg_", "fft.": "fft_", "special.": "special_"}
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """A packet, the overload if one was named, and the order of the positional parameters if it differs."""
+    """A packet, the overload if one was named, and where the Python signature differs from the schema.
+
+    `parameters` is the order of positional arguments, None for the schema's; `defaults` are those that the
+    schema lacks.
+    """
 
     packet: str
     overload: str | None = None
     parameters: tuple[str, ...] | None = None
+    defaults: tuple[tuple[str, Any], ...] = ()
 
+
+def _loss(packet: str, *more: str, **defaults: Any) -> Spelling:
+    """A loss of torch.nn.functional: what follows by position is deprecated there, and differs from ATen."""
+    return Spelling(packet, None, ("input", "target", *more), tuple(defaults.items()))
+
+
+_WINDOW = (("dilation", 1), ("padding", 0), ("stride", 1))
 
 FUNCTIONAL: dict[str, Spelling] = {
-    # torch.nn.functional names whose ATen operator is called otherwise or takes its arguments in another order.
-    "binary_cross_entropy": Spelling("binary_cross_entropy", None, ("input", "target", "weight")),
-    "binary_cross_entropy_with_logits": Spelling(
-        "binary_cross_entropy_with_logits", None, ("input", "target", "weight")
-    ),
-    "cosine_similarity": Spelling("cosine_similarity", None, ("x1", "x2", "dim", "eps")),
-    "cross_entropy": Spelling("cross_entropy_loss", None, ("input", "target", "weight")),
-    "embedding": Spelling("embedding", None, ("input", "weight", "padding_idx")),
-    "huber_loss": Spelling("huber_loss", None, ("input", "target", "reduction", "delta")),
-    "kl_div": Spelling("kl_div", None, ("input", "target")),
-    "l1_loss": Spelling("l1_loss", None, ("input", "target")),
+    # torch.nn.functional names whose ATen operator is called otherwise or takes other positional arguments.
+    "binary_cross_entropy": _loss("binary_cross_entropy", "weight"),
+    "binary_cross_entropy_with_logits": _loss("binary_cross_entropy_with_logits", "weight"),
+    "cosine_embedding_loss": Spelling("cosine_embedding_loss", None, ("input1", "input2", "target", "margin")),
+    "cross_entropy": _loss("cross_entropy_loss", "weight"),
+    "elu": Spelling("elu", None, ("input", "alpha", "inplace")),
+    "embedding": Spelling("embedding", None, ("indices", "weight", "padding_idx")),
+    "fold": Spelling("col2im", None, ("input", "output_size", "kernel_size", "dilation", "padding", "stride"), _WINDOW),
+    "hinge_embedding_loss": _loss("hinge_embedding_loss", "margin"),
+    "huber_loss": _loss("huber_loss", "reduction", "delta"),
+    "kl_div": _loss("kl_div"),
+    "l1_loss": _loss("l1_loss"),
+    "log_softmax": Spelling("log_softmax", None, ("input", "dim")),
     "logsigmoid": Spelling("log_sigmoid"),
-    "mse_loss": Spelling("mse_loss", None, ("input", "target")),
-    "nll_loss": Spelling("nll_loss_nd", None, ("input", "target", "weight")),
-    "smooth_l1_loss": Spelling("smooth_l1_loss", None, ("input", "target")),
-    "soft_margin_loss": Spelling("soft_margin_loss", None, ("input", "target")),
+    "margin_ranking_loss": Spelling("margin_ranking_loss", None, ("input1", "input2", "target", "margin")),
+    "mse_loss": _loss("mse_loss"),
+    "multi_margin_loss": _loss("multi_margin_loss", "p", "margin", "weight"),
+    "multilabel_margin_loss": _loss("multilabel_margin_loss"),
+    "nll_loss": _loss("nll_loss_nd", "weight"),
+    "poisson_nll_loss": _loss(
+        "poisson_nll_loss", "log_input", "full", log_input=True, full=False, eps=1e-8, reduction="mean"
+    ),
+    "smooth_l1_loss": _loss("smooth_l1_loss"),
+    "soft_margin_loss": _loss("soft_margin_loss"),
+    "softmax": Spelling("softmax", None, ("input", "dim")),
+    "triplet_margin_loss": Spelling(
+        "triplet_margin_loss", None, ("anchor", "positive", "negative", "margin", "p", "eps", "swap")
+    ),
+    "unfold": Spelling("im2col", None, ("input", "kernel_size", "dilation", "padding", "stride"), _WINDOW),
 }
 
-NOT_AS_IN_ATEN = frozenset({"batch_norm", "instance_norm", "dropout", "interpolate", "upsample", "normalize"})
-"""torch.nn.functional names that no single operator stands for."""
+_AS_IN_ATEN = """
+adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
+adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d bilinear celu channel_shuffle conv1d conv2d conv3d conv_tbc
+conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity gelu glu group_norm hardshrink hardsigmoid
+hardswish hardtanh layer_norm leaky_relu linear max_pool1d max_pool1d_with_indices max_pool2d
+max_pool2d_with_indices max_pool3d max_pool3d_with_indices mish one_hot pad pairwise_distance pixel_shuffle
+pixel_unshuffle prelu relu relu6 rms_norm scaled_dot_product_attention selu sigmoid silu softplus softshrink tanh
+threshold
+"""
+AS_IN_ATEN = frozenset(_AS_IN_ATEN.split())
+"""torch.nn.functional names whose positional arguments are those of the ATen operator of the same name."""
+
+BARE_AS_FUNCTIONAL = frozenset({"cross_entropy", "elu", "fold", "logsigmoid", "nll_loss"})
+"""Names that mean torch.nn.functional's function also without its prefix, since torch itself has none."""
+
+INSTEAD = {
+    # Python functions that no single operator stands for.
+    "batch_norm": "Normalise with mean and var, then scale.",
+    "interpolate": "Use upsample_nearest2d, upsample_bilinear2d, ...",
+    "normalize": "Write x / linalg_vector_norm(x, 2, dim, True).clamp_min(1e-12).",
+    "softmin": "Write softmax(-x, dim).",
+    "softsign": "Write x / (1 + abs(x)).",
+    "tanhshrink": "Write x - tanh(x).",
+}
 
 ARGUMENT_ALIASES: dict[str, tuple[str, ...]] = {
     # The names of PyTorch's Python signatures beside those of its operator schemas.
@@ -48,7 +96,6 @@ ARGUMENT_ALIASES: dict[str, tuple[str, ...]] = {
     "dims": ("dim", "axis"),
     "keepdim": ("keepdims",),
     "indices": ("input",),
-    "tensor1": ("x1", "input"),
     "size": ("shape",),
 }
 
@@ -56,22 +103,28 @@ REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 """`reduction` is an integer in the operator schemas and a word in torch.nn.functional."""
 
 
-def read_name(text: str) -> Spelling | None:
-    """What packet and overload `text` spells; None when it is a functional name that no operator stands for."""
+def read_name(text: str) -> Spelling:
+    """What packet and overload `text` spells, whether or not there is one."""
     name = text
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     for prefix in _FUNCTIONAL:
         if name.startswith(prefix):
             name = name.removeprefix(prefix)
-            return None if name in NOT_AS_IN_ATEN else FUNCTIONAL.get(name, Spelling(name))
+            # Any other name of that module may be another function in ATen: Tensor.unfold is not F.unfold.
+            return FUNCTIONAL.get(name) or Spelling(name if name in AS_IN_ATEN else text)
     for prefix, replacement in _MODULES.items():
         if name.startswith(prefix):
             name = replacement + name.removeprefix(prefix)
+    if text in BARE_AS_FUNCTIONAL:
+        return FUNCTIONAL[text]
     packet, _, overload = name.partition(".")
-    if packet in FUNCTIONAL and FUNCTIONAL[packet].packet != packet and not overload:
-        return FUNCTIONAL[packet]
     return Spelling(packet, overload or None)
+
+
+def instead_of(text: str) -> str | None:
+    """What to write instead of a Python function that no single operator stands for."""
+    return INSTEAD.get(text.rpartition(".")[2])
 
 
 def aliases(packet: str) -> list[str]:
@@ -80,5 +133,6 @@ def aliases(packet: str) -> list[str]:
     spellings += [
         module + packet.removeprefix(prefix) for module, prefix in _MODULES.items() if packet.startswith(prefix)
     ]
-    spellings += [f"nn.functional.{name}" for name, target in FUNCTIONAL.items() if target.packet == packet]
-    return spellings
+    functional = [name for name, target in FUNCTIONAL.items() if target.packet == packet]
+    functional += [packet] if packet in AS_IN_ATEN else []
+    return spellings + [f"nn.functional.{name}" for name in functional]

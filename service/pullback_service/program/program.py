@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from pullback_schemas.graphs import is_reference
+from pullback_schemas.problems import ProblemError
 from pullback_schemas.tensors import TensorSpec
 from pullback_service.program.binding import Call, bind
 from pullback_service.program.catalogue import catalogue
 from pullback_service.program.literals import to_json
-from pullback_service.program.names import Spelling
 from pullback_service.program.references import Ref, references
 from pullback_service.program.types import DTYPE_NAMES
 
@@ -52,7 +52,10 @@ class Step:
         node = self.to_json()
         args = [self._read(value) for value in node["args"]]
         kwargs = {name: self._read(value) for name, value in node["kwargs"].items()}
-        again = bind(Spelling(operator.packet), catalogue().overloads(operator.packet), args, kwargs, self.id)
+        try:
+            again = bind(*catalogue().find(operator.packet), args, kwargs, self.id)
+        except ProblemError:
+            return operator.name
         return operator.packet if again.operator is operator else operator.name
 
     def _read(self, value: Any) -> Any:
