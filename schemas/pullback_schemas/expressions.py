@@ -187,6 +187,7 @@ class _Reader:
         self.bound: dict[str, Any] = {}
         self.used: set[str] = set()
         self.fresh = 0
+        self.words = set(re.findall(r"\w+", text))
 
     def graph(self) -> dict[str, Any]:
         inputs = {name: self.inputs.get(name, {}) for name in sorted(self.used | set(self.inputs))}
@@ -212,6 +213,7 @@ class _Reader:
             case ast.Expr(value=value):
                 name = self.fresh_name("out")
                 self.last = {name: self.reference(value, self.expression(value, name))}
+                self.spans[pointer_to("outputs", name)] = self.span(value)
             case ast.Return(value=value):
                 self.outputs = self.returned(node, value)
             case ast.Assign():
@@ -230,6 +232,7 @@ class _Reader:
         self.bound[name] = result
         if is_reference(result):
             self.last = {name: result}
+            self.spans[pointer_to("outputs", name)] = self.span(value)
 
     def unpack(self, targets: list[ast.expr], value: ast.expr) -> None:
         if not isinstance(value, ast.Call):
@@ -241,6 +244,7 @@ class _Reader:
                 self.fail(target, "values are unpacked into plain names")
             name = self.define(target)
             self.bound[name] = self.last[name] = f"{source}.{index}"
+            self.spans[pointer_to("outputs", name)] = self.span(target)
 
     def declare(self, target: ast.Name, annotation: ast.expr, value: ast.expr | None) -> None:
         used_before = target.id in self.used
@@ -478,7 +482,7 @@ class _Reader:
 
     def fresh_name(self, prefix: str) -> str:
         candidate = prefix if prefix != "_" else ""
-        while not candidate or candidate in self.text:
+        while not candidate or candidate in self.words:
             self.fresh += 1
             candidate = f"{prefix}{self.fresh}"
         return candidate

@@ -31,7 +31,7 @@ from pullback_service.program.catalogue import catalogue
 from pullback_service.program.inference import Limits
 from pullback_service.program.plan import check_inputs, check_wrt, make_plan
 from pullback_service.program.program import Program
-from pullback_service.program.types import DTYPES, TensorType, type_of
+from pullback_service.program.types import DTYPES, TensorType, refuse_shape, type_of
 from pullback_service.protocols.native_json import encode, encode_problem, write_tensors
 from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_reader import read_tensor
@@ -138,7 +138,7 @@ class Engine:
         """Everything that can be said of a graph without running it."""
         request = validate(CheckRequest, parse_json(body))
         source = self.library.source(request.graph)
-        kinds = _kinds_to_check(source.program, request)
+        kinds = _kinds_to_check(source.program, request, self.limits.max_tensor_elements)
         check_inputs(source.program, kinds, complete=False)
         if request.wrt is not None:
             check_wrt(source.program, kinds, request.wrt)
@@ -170,7 +170,8 @@ class Engine:
         tensors: dict[str, Tensor] = {}
         for name, value in request.inputs.items():
             with findings.catch(), under(pointer_to("inputs", name)):
-                tensors[name] = read_tensor(value, _declared(source.program, name))
+                declared = _declared(source.program, name)
+                tensors[name] = read_tensor(value, declared, max_elements=self.limits.max_tensor_elements)
         broken = {name: None for name in request.inputs if name not in tensors}
         with findings.catch():
             check_inputs(source.program, {**types_of(tensors), **broken}, complete=True)
@@ -188,19 +189,21 @@ def _declared(program: Program, name: str) -> torch.dtype | None:
     return DTYPES[spec.dtype] if spec and spec.dtype else None
 
 
-def _kinds_to_check(program: Program, request: CheckRequest) -> dict[str, TensorType | None]:
+def _kinds_to_check(program: Program, request: CheckRequest, max_elements: int) -> dict[str, TensorType | None]:
     """The inputs' types as far as the request or the graph tells them; sizes by name are unknown."""
     kinds: dict[str, TensorType | None] = {}
     findings = Findings()
     for name in {**program.inputs, **request.inputs}:
         value = request.inputs.get(name, TensorSpec())
         declared = program.inputs.get(name, TensorSpec())
-        with findings.catch(), under(pointer_to("inputs", name)):
+        is_declared = isinstance(value, TensorSpec) and value.shape is None
+        with findings.catch(), under(("/graph" if is_declared else "") + pointer_to("inputs", name)):
             if not isinstance(value, TensorSpec):
-                kinds[name] = type_of(read_tensor(value, _declared(program, name)))
+                kinds[name] = type_of(read_tensor(value, _declared(program, name), max_elements=max_elements))
                 continue
             shape = declared.shape if value.shape is None else value.shape
             sizes = [size for size in shape or () if isinstance(size, int)]
+            refuse_shape(sizes, max_elements, "/shape")
             dtype = DTYPES[value.dtype or declared.dtype or "float64"]
             is_known = shape is not None and len(sizes) == len(shape)
             kinds[name] = TensorType(dtype, tuple(sizes)) if is_known else None

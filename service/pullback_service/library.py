@@ -105,7 +105,7 @@ class Library:
             constants = {}
             for name, value in graph.constants.items():
                 with findings.catch(), under(pointer_to("constants", name)):
-                    constants[name] = read_tensor(value)
+                    constants[name] = read_tensor(value, max_elements=self.limits.max_tensor_elements)
             findings.check()
             return Source(compile_program(graph, constants), translation)
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pullback_schemas.problems import (
+    MAX_LISTED,
     Findings,
     LimitExceeded,
     NotDifferentiable,
@@ -115,7 +116,7 @@ class Seeds:
 def _refuse_unknown(names: Mapping[str, Any], outputs: Mapping[str, TensorType]) -> None:
     findings = Findings()
     for name in names:
-        if name not in outputs:
+        if name not in outputs and len(findings.errors) < MAX_LISTED:
             close = difflib.get_close_matches(name[:64], list(outputs), n=1)
             findings.add(
                 UnknownOutput(

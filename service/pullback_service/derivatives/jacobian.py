@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pullback_schemas.problems import LimitExceeded, NotDifferentiable
 from pullback_service.derivatives.vjp import Path, pull_back
-from pullback_service.program.types import TensorType
+from pullback_service.program.types import MAX_AXES, TensorType, extent
 
 ELEMENTS_AT_ONCE = 2**22
 """Chunks of rows are so large that each tensor of the backward pass stays about this size."""
@@ -25,7 +25,14 @@ def check_jacobians(outputs: Mapping[str, TensorType], wrt: Mapping[str, TensorT
                     pointer="/jacobian",
                     hint="Split the tensors with view_as_real, and join them in the graph.",
                 )
-            size = output.numel * leaf.numel
+            if len(output.shape) + len(leaf.shape) > MAX_AXES:
+                raise LimitExceeded(
+                    f"The Jacobian of {y!r} with respect to {x!r} would have more than {MAX_AXES} axes.",
+                    pointer="/jacobian",
+                    expected=MAX_AXES,
+                    got=len(output.shape) + len(leaf.shape),
+                )
+            size = extent(output.shape + leaf.shape)
             if output.is_differentiable and size > max_elements:
                 raise LimitExceeded(
                     f"The dense Jacobian of {y!r} with respect to {x!r} has {size:,} elements; the limit is "

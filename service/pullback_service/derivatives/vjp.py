@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pullback_schemas.problems import OpFailed, UnusedInput, pointer_to
+from pullback_schemas.problems import Findings, OpFailed, UnusedInput, pointer_to
 from pullback_service.program.failures import first_sentence, is_out_of_memory, out_of_memory
 
 Path = Literal["single", "vmapped", "looped"]
@@ -98,16 +98,20 @@ def settle_unused(
     batch: int | None,
 ) -> dict[str, Tensor | None]:
     """What an input gets that no output depends on: zeros of its shape, None, or UnusedInput."""
+    findings = Findings()
     settled: dict[str, Tensor | None] = {}
     for name, gradient in gradients.items():
         if gradient is None and unused == "error":
-            raise UnusedInput(
-                f"No output depends on {name!r}.",
-                pointer=pointer_to("unused"),
-                hint='Leave it out of wrt, or ask for unused: "zeros" or "null".',
+            findings.add(
+                UnusedInput(
+                    f"No output depends on {name!r}.",
+                    pointer=pointer_to("unused"),
+                    hint='Leave it out of wrt, or ask for unused: "zeros" or "null".',
+                )
             )
         if gradient is None and unused == "zeros":
             shape = leaves[name].shape if batch is None else (batch, *leaves[name].shape)
             gradient = leaves[name].new_zeros(shape)
         settled[name] = gradient
+    findings.check()
     return settled

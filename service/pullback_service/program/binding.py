@@ -8,7 +8,7 @@ from typing import Any
 
 from pullback_schemas.problems import BadArgument, pointer_to
 from pullback_service.program.catalogue import Argument, Operator
-from pullback_service.program.literals import MismatchError, convert
+from pullback_service.program.literals import Leniency, MismatchError, convert, to_json
 from pullback_service.program.names import ARGUMENT_ALIASES, Spelling
 from pullback_service.program.python_forms import PYTHON_FORMS
 from pullback_service.program.references import Ref, references
@@ -42,11 +42,20 @@ class _Given:
 
 
 class _MisfitError(Exception):
-    """A call does not fit one overload; `progress` tells how far it got."""
+    """A call does not fit one overload; `rank` tells how close it came."""
 
-    def __init__(self, progress: int, where: tuple[str | int, ...], reason: str, expected: Any, got: Any) -> None:
+    def __init__(
+        self,
+        progress: int,
+        where: tuple[str | int, ...],
+        reason: str,
+        expected: Any,
+        got: Any,
+        *,
+        is_near: bool | None = None,
+    ) -> None:
         super().__init__(reason)
-        self.progress = progress
+        self.rank = (is_near is True, is_near is not None, progress)
         self.where = where
         self.reason = reason
         self.expected = expected
@@ -57,13 +66,15 @@ def bind(spelling: Spelling, candidates: list[Operator], args: list[Any], kwargs
     """The call of the first overload whose schema fits. Raises BadArgument about the one that fits best."""
     if spelling.overload is None and spelling.packet in PYTHON_FORMS:
         args, kwargs = PYTHON_FORMS[spelling.packet](args, kwargs)
-    best: tuple[_MisfitError, Operator] | None = None
-    for operator in candidates:
-        try:
-            return _bind_to(operator, spelling, args, kwargs)
-        except _MisfitError as error:
-            if best is None or error.progress > best[0].progress:
-                best = error, operator
+    for pairs_as_complex in (False, True):  # [2, 3] is a list wherever some overload takes one
+        best: tuple[_MisfitError, Operator] | None = None
+        for operator in candidates:
+            leniency = Leniency(operator.takes_numbers_as_tensors, pairs_as_complex)
+            try:
+                return _bind_to(operator, spelling, args, kwargs, leniency)
+            except _MisfitError as error:
+                if best is None or error.rank > best[0].rank:
+                    best = error, operator
     assert best is not None
     misfit, operator = best
     raise BadArgument(
@@ -78,15 +89,15 @@ def bind(spelling: Spelling, candidates: list[Operator], args: list[Any], kwargs
 
 def _shown(value: Any) -> Any:
     """What came, as JSON that is safe and short."""
-    if isinstance(value, list) and len(value) <= 16:
-        return [_shown(item) for item in value]
     if value is None or (isinstance(value, bool | int) and abs(value) < 2**63):
         return value
-    text = str(value)
+    text = str(to_json(value))
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def _bind_to(operator: Operator, spelling: Spelling, args: list[Any], kwargs: dict[str, Any]) -> Call:
+def _bind_to(
+    operator: Operator, spelling: Spelling, args: list[Any], kwargs: dict[str, Any], leniency: Leniency
+) -> Call:
     given = _assign(operator, spelling, args, kwargs)
     call = Call(operator, [], {})
     for progress, parameter in enumerate(operator.arguments):
@@ -96,7 +107,7 @@ def _bind_to(operator: Operator, spelling: Spelling, args: list[Any], kwargs: di
                     progress, (), f"the argument {parameter.name!r} is missing", str(parameter.kind), None
                 )
             continue
-        value = _convert(operator, parameter, given[parameter.name], progress)
+        value = _convert(parameter, given[parameter.name], progress, leniency)
         if parameter.is_required and not parameter.is_keyword_only:
             call.args.append(value)
         elif parameter.is_required or not _is_default(value, parameter.default):
@@ -105,16 +116,11 @@ def _bind_to(operator: Operator, spelling: Spelling, args: list[Any], kwargs: di
     return call
 
 
-def _convert(operator: Operator, parameter: Argument, given: _Given, progress: int) -> Any:
+def _convert(parameter: Argument, given: _Given, progress: int, leniency: Leniency) -> Any:
     if parameter.name in NEVER_FROM_A_GRAPH and given.value is not None:
         raise _MisfitError(progress, given.where, f"{parameter.name!r} is not the graph's to choose", None, given.value)
     try:
-        return convert(
-            given.value,
-            parameter.kind,
-            name=parameter.name,
-            takes_numbers=operator.takes_numbers_as_tensors,
-        )
+        return convert(given.value, parameter.kind, parameter.name, leniency)
     except MismatchError as error:
         raise _MisfitError(
             progress,
@@ -122,6 +128,7 @@ def _convert(operator: Operator, parameter: Argument, given: _Given, progress: i
             f"the argument {parameter.name!r} must be {error.expected}",
             error.expected,
             error.got,
+            is_near=error.is_near,
         ) from None
 
 

@@ -153,6 +153,7 @@ class Catalogue:
         if instead:
             raise RefusedOp(f"{text[:64]!r} is no single operator that is served.", got=text[:64], hint=instead)
         self._refuse(text, spelling)
+        self._refuse(text, Spelling(text.rpartition(".")[2]))
         raise self._unknown(text, spelling)
 
     def _refuse(self, text: str, spelling: Spelling) -> None:
@@ -174,7 +175,7 @@ class Catalogue:
 
     def _unknown(self, text: str, spelling: Spelling) -> UnknownOp:
         served = [operator.name for operator in self.overloads(spelling.packet)]
-        choices = served or self.nearest(spelling.packet)
+        choices = served or self.nearest(spelling.packet.rpartition(".")[2])
         return UnknownOp(
             f"There is no operator {text[:64]!r}.",
             got=text[:64],

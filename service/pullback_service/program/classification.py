@@ -31,6 +31,7 @@ GUARDED = {
     "aten.full.default": "makes a tensor; sized before it runs",
     "aten.index.Tensor": "its size depends on the data where an index is a mask; counted before it runs",
     "aten.linalg_eigvals.default": "the matrix must be finite",
+    "aten.linalg_eigvalsh.default": "the matrix must be finite",
     "aten.linalg_matrix_power.default": "the exponent is bounded",
     "aten.linspace.default": "makes a tensor; sized before it runs",
     "aten.logspace.default": "makes a tensor; sized before it runs",
@@ -41,6 +42,7 @@ GUARDED = {
     "aten.one_hot.default": "num_classes must be given",
     "aten.ones.default": "makes a tensor; sized before it runs",
     "aten.scaled_dot_product_attention.default": "dropout_p must be 0",
+    "aten.smooth_l1_loss.default": "beta must not be 0",
     "aten.special_multigammaln.default": "p is bounded",
     "aten.tril_indices.default": "makes a tensor; sized before it runs",
     "aten.triu_indices.default": "makes a tensor; sized before it runs",
@@ -97,9 +99,9 @@ REFUSED_PATTERNS = [
 ]
 
 REFUSING_TAGS = {
+    torch.Tag.nondeterministic_seeded: "it draws random numbers",
     torch.Tag.data_dependent_output: "its result is a number taken out of the data",
     torch.Tag.dynamic_output_shape: "its size depends on the data",
-    torch.Tag.nondeterministic_seeded: "it draws random numbers",
     torch.Tag.inplace_view: "it changes its argument",
     torch.Tag.maybe_aliasing_or_mutating: "it may change its argument",
     torch.Tag.view_copy: "it is an internal twin of a view",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pullback_schemas.graphs import Graph, Node, is_reference, split_reference
 from pullback_schemas.problems import (
+    MAX_LISTED,
     BadReference,
     DuplicateName,
     EmptyGraph,
@@ -118,7 +119,7 @@ class _Compiler:
         if not is_reference(text):
             raise BadReference("An output is a reference.", pointer=pointer, expected="$name", got=text)
         name, path = split_reference(text)
-        ref = self.scope.pick(name, path, pointer, None)
+        ref = self.scope.pick(name, path, pointer, name)
         if ref.is_list:
             raise BadReference(
                 f"{name!r} is a list of tensors; an output is one tensor.",
@@ -152,6 +153,11 @@ def _duplicates(graph: Graph) -> Iterator[DuplicateName]:
     definitions = [(name, "an input", pointer_to("inputs", name)) for name in graph.inputs or {}]
     definitions += [(name, "a constant", pointer_to("constants", name)) for name in graph.constants]
     definitions += [(n.id, "a node", pointer_to("nodes", i, "id")) for i, n in enumerate(graph.nodes)]
+    for place, name in enumerate(graph.outputs if isinstance(graph.outputs, list) else []):
+        if name in graph.outputs[:place]:  # type: ignore[index]
+            yield DuplicateName(
+                f"{name!r} is listed twice.", pointer=pointer_to("outputs", place), hint="List each output once."
+            )
     for name, kind, pointer in definitions:
         if name in seen:
             yield DuplicateName(
@@ -188,6 +194,8 @@ def _inputs(graph: Graph, needs: list[dict[str, str]]) -> tuple[dict[str, Tensor
     for name, pointer, node in _uses(graph, needs):
         if name in defined:
             continue
+        if len(undefined) == MAX_LISTED:
+            break
         if graph.inputs is None and not why_not_a_name(name):
             inputs[name] = TensorSpec()
         else:

@@ -26,11 +26,13 @@ def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_v
     except ProblemError as error:
         error.pointer, error.node = error.pointer or step.pointer, error.node or step.id
         raise
-    except RecursionError:
-        raise
     except Exception as error:  # whatever torch, its meta kernels and decompositions may raise
         if is_out_of_memory(error):
             raise out_of_memory(step) from None
+        if "calculation overflowed" in str(error):
+            raise LimitExceeded(
+                f"{step.call.operator.name} is too large: {first_sentence(error)}", pointer=step.pointer, node=step.id
+            ) from None
         raise kind(
             f"{step.call.operator.name} {verb}: {first_sentence(error)}",
             pointer=step.pointer,
@@ -51,6 +53,8 @@ def describe_arguments(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -
 def first_sentence(error: BaseException) -> str:
     """The part of a torch error that speaks to a user: no C++ trace, no Python one."""
     text = str(error).split("\nException raised from")[0].split("\n\n")[0].strip()
+    if "INTERNAL ASSERT" in text:
+        return "the operator does not take these arguments"
     return text[:500] or type(error).__name__
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pullback_schemas.problems import LimitExceeded, OpFailed, RefusedOp
+from pullback_schemas.problems import IncompatibleArguments, LimitExceeded, OpFailed, RefusedOp
 from pullback_service.program.binding import Call
 
 MAX_EXPONENT = 1024
@@ -43,6 +43,11 @@ def _no_dropout(call: Call) -> None:
         raise RefusedOp("Attention with dropout draws random numbers, which is not served.", hint="Set dropout_p=0.")
 
 
+def _needs_beta(call: Call) -> None:
+    if call.argument("beta") == 0:
+        raise RefusedOp("With beta=0 the gradient at a tie is NaN in this operator.", hint="Use l1_loss.")
+
+
 ARGUMENT_GUARDS: dict[str, Callable[[Call], None]] = {
     # Repeated squaring of -2**63 steps never ends.
     "aten.matrix_power.default": _bounded("n", MAX_EXPONENT),
@@ -52,6 +57,7 @@ ARGUMENT_GUARDS: dict[str, Callable[[Call], None]] = {
     "aten.special_multigammaln.default": _bounded("p", MAX_EXPONENT),
     # Builds r index grids before it looks at their size.
     "aten.combinations.default": _bounded("r", MAX_ORDER),
+    "aten.smooth_l1_loss.default": _needs_beta,
     "aten.one_hot.default": _needs_num_classes,
     "aten.scaled_dot_product_attention.default": _no_dropout,
 }
@@ -63,7 +69,8 @@ def _finite(args: list[Any]) -> None:
 
 
 VALUE_GUARDS: dict[str, Callable[[list[Any]], None]] = {
-    # LAPACK's geev without vectors segfaults on NaN and infinity.
+    # LAPACK's geev without vectors segfaults on NaN and infinity; syev gives finite nonsense.
+    "aten.linalg_eigvalsh.default": _finite,
     "aten.linalg_eigvals.default": _finite,
 }
 
@@ -111,6 +118,8 @@ def check_index(call: Call, args: list[Any]) -> None:
     """Refuse what `x[i, :, j]` and aten.index see differently: torch's indexing reads a 0-dim `i` as a number."""
     if call.operator.name != "aten.index.Tensor":
         return
+    if all(index is None for index in args[1]):
+        raise IncompatibleArguments("aten.index.Tensor has no index tensor.", expected="a reference", got=None)
     places = [place for place, index in enumerate(args[1]) if index is not None]
     is_apart = bool(places) and places[-1] - places[0] >= len(places)
     if is_apart and any(args[1][place].dim() == 0 for place in places):
@@ -125,6 +134,9 @@ def largest_dynamic(name: str, args: list[Any]) -> int | None:
     match name:
         case "aten.nonzero.default" | "aten.argwhere.default":
             return int(args[0].numel() * max(args[0].dim(), 1))
+        case "aten.combinations.default":
+            r = args[1] if len(args) > 1 else 2
+            return int(args[0].numel() ** max(r, 1) * max(r, 1))
         case "aten.cov.default" | "aten.corrcoef.default":
             return int(args[0].shape[0] ** 2) if args[0].dim() == 2 else 1
         case "aten.masked_select.default":

@@ -31,7 +31,7 @@ from pullback_service.program.failures import naming_step, tensors_in
 from pullback_service.program.guards import check_index, check_pieces, largest_dynamic, without_masks
 from pullback_service.program.program import Program, Step
 from pullback_service.program.references import Ref, fill, look_up
-from pullback_service.program.types import TensorType, type_of
+from pullback_service.program.types import DTYPE_NAMES, DTYPES, TensorType, extent, refuse_shape, type_of
 
 logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
 
@@ -162,8 +162,17 @@ def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limit
         except (UnsupportedFakeTensorException, UnsupportedOperatorException):
             raise RefusedOp(f"The shape of {operator.name} cannot be told before it runs.") from None
     for tensor in tensors_in(value):
-        if tensor.numel() > limits.max_tensor_elements:
-            raise _too_large(step, "it would give", tensor.numel(), limits.max_tensor_elements)
+        if extent(tensor.shape) > limits.max_tensor_elements:
+            raise _too_large(step, "it would give", extent(tensor.shape), limits.max_tensor_elements)
+        refuse_shape(tensor.shape, limits.max_tensor_elements, step.pointer, step.id)
+        if tensor.dtype not in DTYPE_NAMES:
+            raise RefusedOp(
+                f"{operator.name} would give {tensor.dtype}, which is not served.",
+                pointer=step.pointer,
+                node=step.id,
+                expected=list(DTYPES),
+                got=str(tensor.dtype),
+            )
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,33 +23,42 @@ MAX_LIST = 4096
 
 
 class MismatchError(Exception):
-    """A literal is not what the schema asks for."""
+    """A literal is not what the schema asks for; `is_near` if only its value is wrong."""
 
-    def __init__(self, expected: str, got: Any, path: tuple[int, ...] = ()) -> None:
+    def __init__(self, expected: str, got: Any, path: tuple[int, ...] = (), *, is_near: bool = False) -> None:
         super().__init__(expected)
+        self.is_near = is_near
         self.expected = expected
         self.got = got
         self.path = path
 
 
-def convert(value: Any, kind: Kind, *, name: str, takes_numbers: bool) -> Any:
-    """`value` (references already resolved) as `kind`. Raises MismatchError."""
+@dataclass(frozen=True, slots=True)
+class Leniency:
+    """What else may stand in a slot: a number for a tensor, a pair for a complex number."""
+
+    numbers_as_tensors: bool
+    pairs_as_complex: bool
+
+
+def convert(value: Any, kind: Kind, name: str, leniency: Leniency) -> Any:
+    """`value` (references already resolved) as `kind`, for the parameter `name`. Raises MismatchError."""
     if value is None:
         if kind.is_optional:
             return None
         raise MismatchError(str(kind), None)
     if kind.is_list:
-        return _convert_list(value, kind, name, takes_numbers)
-    return _convert_one(value, kind.base, name, takes_numbers)
+        return _convert_list(value, kind, name, leniency)
+    return _convert_one(value, kind.base, name, leniency)
 
 
-def _convert_list(value: Any, kind: Kind, name: str, takes_numbers: bool) -> Any:
+def _convert_list(value: Any, kind: Kind, name: str, leniency: Leniency) -> Any:
     if isinstance(value, Ref) and value.is_list and kind.base == "Tensor":
         return value
     if not isinstance(value, list):
         if kind.size is None:
             raise MismatchError(str(kind), value)
-        return [_convert_one(value, kind.base, name, takes_numbers)] * kind.size
+        return [_convert_one(value, kind.base, name, leniency)] * kind.size
     if len(value) > MAX_LIST:
         raise MismatchError(f"at most {MAX_LIST} items", f"{len(value)} items")
     items: list[Any] = []
@@ -57,28 +67,32 @@ def _convert_list(value: Any, kind: Kind, name: str, takes_numbers: bool) -> Any
             items.append(None)
             continue
         try:
-            items.append(_convert_one(item, kind.base, name, takes_numbers=False))
+            items.append(_convert_one(item, kind.base, name, replace(leniency, numbers_as_tensors=False)))
         except MismatchError as error:
-            raise MismatchError(error.expected, error.got, (index,)) from None
+            raise MismatchError(error.expected, error.got, (index,), is_near=error.is_near) from None
     return items
 
 
-def _convert_one(value: Any, base: str, name: str, takes_numbers: bool) -> Any:
+def _convert_one(value: Any, base: str, name: str, leniency: Leniency) -> Any:
     if base == "Tensor":
         if isinstance(value, Ref):
             if value.is_list:
                 raise MismatchError("a tensor", f"{value}, which is a list of tensors; pick one: {value}.0")
             return value
-        if takes_numbers and not isinstance(value, str):
-            return _scalar(value, "a tensor or a number")
+        if leniency.numbers_as_tensors and not isinstance(value, str):
+            return _scalar(value, "a tensor or a number", leniency)
         raise MismatchError("a reference to a tensor", value)
     if isinstance(value, Ref):
         raise MismatchError(f"{base}, written out", value)
+    if base == "Scalar":
+        return _scalar(value, "Scalar", leniency)
     return _CONVERTERS.get(base, _refuse)(value, name)
 
 
-def _scalar(value: Any, expected: str = "Scalar") -> Any:
-    if isinstance(value, list) and len(value) == 2:
+def _scalar(value: Any, expected: str, leniency: Leniency) -> Any:
+    if isinstance(value, complex):
+        return value
+    if isinstance(value, list) and len(value) == 2 and leniency.pairs_as_complex:
         return complex(*(_float(part, expected) for part in value))
     if isinstance(value, bool | int):
         return _in_int64(value, expected)
@@ -95,22 +109,30 @@ def _float(value: Any, expected: str = "float") -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise MismatchError(f'a finite number (infinity is "Infinity") for {expected}', value)
+        raise MismatchError(f'a finite number (infinity is "Infinity") for {expected}', value, is_near=True)
     return number
 
 
 def _in_int64(value: int, expected: str) -> int:
     if not -(2**63) <= value < 2**63:
-        raise MismatchError(f"{expected} within 64 bits", value)
+        raise MismatchError(f"{expected} within 64 bits", value, is_near=True)
     return value
 
 
 def _int(value: Any, name: str) -> int:
-    if name == "reduction" and isinstance(value, str) and value in REDUCTIONS:
-        return REDUCTIONS[value]
+    if name == "reduction":
+        return _reduction(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise MismatchError("int", value)
     return _in_int64(value, "int")
+
+
+def _reduction(value: Any) -> int:
+    if isinstance(value, str) and value in REDUCTIONS:
+        return REDUCTIONS[value]
+    if type(value) is int and value in REDUCTIONS.values():
+        return value
+    raise MismatchError(f"one of {', '.join(map(repr, REDUCTIONS))}", value, is_near=True)
 
 
 def _bool(value: Any, _: str) -> bool:
@@ -128,14 +150,16 @@ def _str(value: Any, _: str) -> str:
 def _dtype(value: Any, _: str) -> torch.dtype:
     name = value.removeprefix("torch.") if isinstance(value, str) else None
     if name not in DTYPES:
-        raise MismatchError(f"a dtype, one of {', '.join(DTYPES)}", value)
+        raise MismatchError(f"a dtype, one of {', '.join(DTYPES)}", value, is_near=isinstance(value, str))
     return DTYPES[name]
 
 
 def _memory_format(value: Any, _: str) -> torch.memory_format:
     name = value.removeprefix("torch.") if isinstance(value, str) else None
     if name not in MEMORY_FORMATS:
-        raise MismatchError(f"a memory format, one of {', '.join(MEMORY_FORMATS)}", value)
+        raise MismatchError(
+            f"a memory format, one of {', '.join(MEMORY_FORMATS)}", value, is_near=isinstance(value, str)
+        )
     chosen: torch.memory_format = MEMORY_FORMATS[name]
     return chosen
 
@@ -151,7 +175,6 @@ def _refuse(value: Any, name: str) -> Any:
 
 
 _CONVERTERS: dict[str, Any] = {
-    "Scalar": lambda value, _: _scalar(value),
     "float": lambda value, _: _float(value),
     "int": _int,
     "bool": _bool,

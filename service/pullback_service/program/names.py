@@ -82,6 +82,7 @@ INSTEAD = {
     # Python functions that no single operator stands for.
     "batch_norm": "Normalise with mean and var, then scale.",
     "interpolate": "Use upsample_nearest2d, upsample_bilinear2d, ...",
+    "unique": "Its size depends on the data; sort, and compare neighbours.",
     "normalize": "Write x / linalg_vector_norm(x, 2, dim, True).clamp_min(1e-12).",
     "softmin": "Write softmax(-x, dim).",
     "softsign": "Write x / (1 + abs(x)).",

@@ -109,9 +109,9 @@ class Program:
 
 
 def _digest(tensor: Tensor) -> dict[str, Any]:
-    data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b""
+    bits = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
     return {
         "dtype": DTYPE_NAMES[tensor.dtype],
         "shape": list(tensor.shape),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": hashlib.sha256(bits.numpy().tobytes()).hexdigest(),
     }

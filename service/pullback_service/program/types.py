@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from pullback_schemas.problems import LimitExceeded
 
 DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name)
@@ -30,6 +33,9 @@ DTYPES: dict[str, torch.dtype] = {
     )
 }
 DTYPE_NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
+MAX_AXES = 64
+"""As many as numpy has; torch itself has no limit, and kernels that have a lower one say so."""
+
 _SHORT = {"float": "f", "bfloat": "bf", "complex": "c", "int": "i", "uint": "u"}
 
 
@@ -58,6 +64,28 @@ class TensorType:
         name = DTYPE_NAMES.get(self.dtype, str(self.dtype))
         stem = name.rstrip("0123456789")
         return f"{_SHORT.get(stem, stem)}{name[len(stem) :]}[{','.join(map(str, self.shape))}]"
+
+
+def extent(shape: Sequence[int]) -> int:
+    """How much a shape takes to write down: its elements, or the empty lists around none."""
+    return prod(max(size, 1) for size in shape)
+
+
+def refuse_shape(shape: Sequence[int], max_elements: int, pointer: str = "", node: str | None = None) -> None:
+    """Raise LimitExceeded for a shape with too many axes or elements."""
+    if len(shape) > MAX_AXES:
+        raise LimitExceeded(
+            f"A tensor has at most {MAX_AXES} axes.", pointer=pointer, node=node, expected=MAX_AXES, got=len(shape)
+        )
+    if extent(shape) > max_elements:
+        raise LimitExceeded(
+            f"A tensor of shape {[min(size, 2**63) for size in shape]} is too large; "
+            f"the limit is {max_elements:,} elements.",
+            pointer=pointer,
+            node=node,
+            expected=max_elements,
+            got=min(extent(shape), 2**63),
+        )
 
 
 def type_of(tensor: Tensor) -> TensorType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from pullback_schemas.problems import DuplicateKey, NotJson, TooDeep
@@ -21,7 +22,7 @@ def parse_json(body: bytes | bytearray | memoryview) -> Any:
     except UnicodeDecodeError as error:
         raise NotJson(f"The body is not UTF-8: byte {error.start} is no part of a character.") from None
     try:
-        value = _DECODER.decode(text)
+        value = _decode(text)
         if _SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -35,9 +36,16 @@ def parse_json(body: bytes | bytearray | memoryview) -> Any:
         raise NotJson("The body holds half a surrogate pair, which is no character.") from None
     except RecursionError:
         raise TooDeep("The JSON is nested too deeply.") from None
-    except ValueError as error:
-        raise NotJson(f"The body holds a number that cannot be read: {error}.") from None
     return value
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # an integer with more digits than Python converts
+        return _PATIENT_DECODER.decode(text)
 
 
 def _excerpt(text: str, position: int) -> str:
@@ -53,8 +61,7 @@ def _refuse_constant(token: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise DuplicateKey(
             f"The key {twice[:64]!r} stands twice in one object.", got=twice[:64], hint="Remove one of them."
         )
@@ -62,3 +69,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_PATIENT_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_constant=_refuse_constant,
+    parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits),
+)

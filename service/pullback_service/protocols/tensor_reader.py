@@ -15,8 +15,8 @@ from torch import Tensor
 from pullback_schemas.problems import (
     InvalidBase64,
     InvalidElement,
-    InvalidField,
     LimitExceeded,
+    MissingField,
     ProblemError,
     RaggedData,
     ValueOutOfRange,
@@ -24,37 +24,30 @@ from pullback_schemas.problems import (
     pointer_to,
 )
 from pullback_schemas.tensors import NON_FINITE, FullTensor
-from pullback_service.program.types import DTYPE_NAMES, DTYPES
+from pullback_service.program.types import DTYPE_NAMES, DTYPES, MAX_AXES, refuse_shape
 
-MAX_RANK = 64
 MAX_EXTENT = 2**48
+"""Beyond it torch's own arithmetic with sizes may overflow."""
 
 Array = NDArray[Any]
 
 
-def read_tensor(value: Any, declared: torch.dtype | None = None) -> Tensor:
+def read_tensor(value: Any, declared: torch.dtype | None = None, *, max_elements: int = MAX_EXTENT) -> Tensor:
     """The tensor that `value` (a FullTensor, or the numbers of the short form) stands for.
 
     Without a dtype of its own it gets the declared one, else bool for booleans and float64 for numbers.
     Pointers are relative to the tensor.
     """
     if not isinstance(value, FullTensor):
-        return _from_numbers(value, declared, None, "")
-    dtype = DTYPES[value.dtype] if value.dtype else declared
-    if value.shape is not None:
-        _check_shape(value.shape)
-    if value.encoding == "base64":
-        return _from_base64(value, dtype)
-    return _from_numbers(value.data, dtype, value.shape, "/data")
-
-
-def _check_shape(shape: list[int]) -> None:
-    if len(shape) > MAX_RANK:
-        raise LimitExceeded(
-            f"A tensor has at most {MAX_RANK} axes.", pointer="/shape", expected=MAX_RANK, got=len(shape)
-        )
-    if prod(max(size, 1) for size in shape) > MAX_EXTENT:
-        raise LimitExceeded("The shape is too large.", pointer="/shape", expected=MAX_EXTENT)
+        tensor = _from_numbers(value, declared, None, "")
+    else:
+        dtype = DTYPES[value.dtype] if value.dtype else declared
+        if value.shape is not None:
+            refuse_shape(value.shape, MAX_EXTENT, "/shape")
+        is_text = value.encoding == "base64"
+        tensor = _from_base64(value, dtype) if is_text else _from_numbers(value.data, dtype, value.shape, "/data")
+    refuse_shape(tensor.shape, max_elements)
+    return tensor
 
 
 # base64
@@ -63,7 +56,7 @@ def _check_shape(shape: list[int]) -> None:
 def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
     if dtype is None or value.shape is None:
         missing = "dtype" if dtype is None else "shape"
-        raise InvalidField(f"A base64 tensor needs its {missing}.", pointer=pointer_to(missing))
+        raise MissingField(f"A base64 tensor needs its {missing}.", pointer=pointer_to(missing))
     if not isinstance(value.data, str):
         raise InvalidBase64("With encoding base64, data is a string.", pointer="/data")
     try:
@@ -116,8 +109,8 @@ def _flatten(data: Any, at: str) -> tuple[list[int], list[Any]]:
         if len(sizes) != 1:
             raise _ragged(shape, level, at)
         shape.append(sizes.pop())
-        if len(shape) > MAX_RANK + 1:
-            raise LimitExceeded(f"A tensor has at most {MAX_RANK} axes.", pointer=at, expected=MAX_RANK)
+        if len(shape) > MAX_AXES + 1:
+            raise LimitExceeded(f"A tensor has at most {MAX_AXES} axes.", pointer=at, expected=MAX_AXES)
         level = list(chain.from_iterable(level))
     return shape, level
 

@@ -20,15 +20,17 @@ def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> dict[str, Any
     dense = _dense(tensor)
     envelope: dict[str, Any] = {"dtype": DTYPE_NAMES[dense.dtype], "shape": list(dense.shape)}
     if encoding == "base64":
-        raw = dense.reshape(-1).view(torch.uint8).numpy() if dense.numel() else np.empty(0, np.uint8)
-        return {**envelope, "encoding": "base64", "data": base64.b64encode(raw.tobytes()).decode()}
+        bits = dense.view(torch.uint16) if dense.dtype == torch.bfloat16 else dense
+        return {**envelope, "encoding": "base64", "data": base64.b64encode(bits.numpy().tobytes()).decode()}
     return {**envelope, "data": orjson.Fragment(_numbers(_array(dense)))}
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """The tensor's own elements in C order: no lazy conjugate, negation or zero."""
+    """The tensor's own elements in C order: no lazy conjugate, negation or zero, no sparse layout."""
     if tensor._is_zerotensor():
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
     return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
 
 

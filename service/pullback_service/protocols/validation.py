@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
+from difflib import get_close_matches
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pullback_schemas.graphs import Node
 from pullback_schemas.problems import (
+    MAX_LISTED,
     Findings,
     InvalidField,
     InvalidName,
@@ -16,55 +19,62 @@ from pullback_schemas.problems import (
     UnknownField,
     pointer_to,
 )
+from pullback_schemas.tensors import FullTensor
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def validate(model: type[Model], value: Any) -> Model:
-    """`value` as `model`. Raises a problem for everything that does not fit."""
+    """`value` as `model`. Raises a problem for every place that does not fit."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
         findings = Findings()
+        places: dict[str, list[Any]] = {}
         for found in error.errors(include_url=False):
-            findings.add(_translate(model, value, found))
+            places.setdefault(pointer_to(*_path(value, found)), []).append(found)
+        deepest = {p: a for p, a in places.items() if not any(q.startswith(p + "/") for q in islice(places, 64))}
+        for pointer, alternatives in islice(deepest.items(), MAX_LISTED):
+            findings.add(_translate(model, value, pointer, alternatives))
         findings.check()
         raise AssertionError("a validation error without errors") from error
 
 
-def _translate(model: type[BaseModel], value: Any, found: Any) -> ProblemError:
-    path = _path(value, found["loc"])
-    pointer = pointer_to(*path)
-    last = path[-1] if path else ""
+def _translate(model: type[BaseModel], value: Any, pointer: str, alternatives: list[Any]) -> ProblemError:
+    """One problem for one place, of which a union may say several things."""
+    found = alternatives[0]
+    path = _path(value, found)
+    name = repr(str(path[-1])[:64]) if path else ""
     match found["type"]:
         case "extra_forbidden":
-            close = difflib.get_close_matches(str(last)[:64], _siblings(model, found["loc"]), n=1)
+            close = get_close_matches(str(path[-1])[:64], _siblings(model, path), n=1)
             return UnknownField(
-                f"The field {str(last)[:64]!r} is unknown here.",
+                f"The field {name} is unknown here.",
                 pointer=pointer,
                 hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
             )
         case "missing":
-            return MissingField(f"The field {last!r} is missing.", pointer=pointer)
-        case "invalid_name":
-            return InvalidName(f"{str(found['input'])[:64]!r} cannot be a name: {found['msg']}.", pointer=pointer)
-    what = found["msg"].removeprefix("Input should be ")
+            return MissingField(f"The field {name} is missing.", pointer=pointer)
+    for alternative in alternatives:
+        if alternative["type"] == "invalid_name" and isinstance(found["input"], str):
+            shown = repr(found["input"][:64])
+            return InvalidName(f"{shown} cannot be a name: {alternative['msg']}.", pointer=pointer)
+    what = " or ".join(dict.fromkeys(_plain(alternative["msg"]) for alternative in alternatives))
     return InvalidField(
-        f"{'The request' if not path else 'The field ' + repr(str(last)[:64])} should be {what}.",
+        f"{f'The field {name}' if path else 'The request'} should be {what}.",
         pointer=pointer,
         expected=what,
         got=_shown(found["input"]),
     )
 
 
-def _path(value: Any, location: tuple[str | int, ...]) -> list[str | int]:
+def _path(value: Any, found: Any) -> list[str | int]:
     """Pydantic's location without the tags of unions and keys, which are no part of the document."""
     path: list[str | int] = []
+    location = found["loc"]
     for index, part in enumerate(location):
-        is_last = index == len(location) - 1
-        if part == "[key]":
-            continue
-        if isinstance(value, dict) and (part in value or (is_last and isinstance(part, str))):
+        is_absent = found["type"] == "missing" and index == len(location) - 1
+        if isinstance(value, dict) and (part in value or is_absent):
             path.append(part)
             value = value.get(part)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
@@ -73,8 +83,25 @@ def _path(value: Any, location: tuple[str | int, ...]) -> list[str | int]:
     return path
 
 
-def _siblings(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
-    return list(model.model_fields) if len(location) == 1 else ["dtype", "shape", "encoding", "data", "id", "op"]
+def _siblings(model: type[BaseModel], path: list[str | int]) -> list[str]:
+    if len(path) == 1:
+        return list(model.model_fields)
+    return list((Node if path[0] == "nodes" else FullTensor).model_fields)
+
+
+_WORDS = {
+    "a valid dictionary": "an object",
+    "a valid list": "a list",
+    "a valid string": "a string",
+    "a valid integer": "an integer",
+    "a valid boolean": "a boolean, true or false",
+}
+
+
+def _plain(message: str) -> str:
+    """Pydantic's message in JSON's words."""
+    what = message.removeprefix("Input should be ").partition(" or instance of ")[0]
+    return _WORDS.get(what, what)
 
 
 def _shown(value: Any) -> Any:
