@@ -63,7 +63,7 @@ FOLDED: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: lambda a, b: a**b if isinstance(b, int) and 0 <= b <= 64 else math.pow(a, b),
+    ast.Pow: lambda a, b: _power(a, b),
 }
 """Arithmetic between two number literals; the powers are bounded."""
 
@@ -407,6 +407,8 @@ class _Reader:
         for keyword in node.keywords:
             if keyword.arg is None:
                 self.fail(keyword.value, "arguments are written out, without **")
+            if keyword.arg in kwargs:
+                self.fail(keyword, f"the argument {keyword.arg!r} is given twice")
             kwargs[keyword.arg] = self.expression(keyword.value, None)
             places[keyword.arg] = keyword.value
         if nodes[:1] == [getattr(node.func, "value", None)]:
@@ -426,14 +428,17 @@ class _Reader:
                 return op, [], []
             case ast.Attribute(value=value, attr=attr):
                 dotted = _dotted(node.func)
-                if dotted and dotted[0] in NAMESPACES and dotted[0] not in self.bound:
+                if dotted and (self.is_namespace(dotted[0]) or dotted[:3] == ["torch", "ops", "aten"]):
                     return ".".join(dotted), [], []
                 return attr, [self.expression(value, None)], [value]
         self.fail(node.func, "only operators can be called, by name")
 
+    def is_namespace(self, name: str) -> bool:
+        return name in NAMESPACES and name not in self.bound
+
     def attribute(self, node: ast.Attribute, name: str | None) -> Any:
         dotted = _dotted(node)
-        if dotted and dotted[0] == "torch" and "torch" not in self.bound:
+        if dotted and dotted[0] == "torch" and self.is_namespace("torch"):
             return dotted[-1]
         base = self.reference(node.value, self.expression(node.value, None))
         if node.attr in PROPERTIES:
@@ -526,6 +531,15 @@ class _Reader:
             hint=INSTEAD.get(type(node)),
             excerpt=underline(self.text, self.span(node)),
         )
+
+
+def _power(a: Any, b: Any) -> Any:
+    """`a ** b` as Python has it, but never more than 64 bits of work."""
+    if isinstance(a, int) and isinstance(b, int) and b >= 0:
+        if abs(a) > 1 and b > 64:
+            raise OverflowError("more than 64 bits")
+        return a ** (b if abs(a) > 1 else min(b, 2 + b % 2))
+    return a**b if isinstance(a, complex) or isinstance(b, complex) else math.pow(a, b)
 
 
 def _is_number(value: Any) -> bool:

@@ -17,14 +17,15 @@ def lower_index(base: str, index: ast.expr, emit: Emit, evaluate: Evaluate, fail
     """Emit the nodes for `base[index]` and return a reference to the last, which is called `name`.
 
     A single integer becomes `getitem`, since `base` may be one of several outputs; otherwise integers become
-    `select`, slices `slice`, None `unsqueeze`, and tensors one `index` at the end, as in torch's own indexing.
+    `select`, slices `slice`, None `unsqueeze`, and tensors one `index` at the end, as in torch's own indexing;
+    `getitem` in its place says that axes were counted as if every index tensor stood for one axis.
     """
     items = index.elts if isinstance(index, ast.Tuple) else [index]
-    calls, tensors = _plan_calls(items, evaluate, fail)
+    calls, tensors, is_apart = _plan_calls(items, evaluate, fail)
     if len(items) == 1 and calls and calls[0][0] == "select":
         return emit("getitem", [base, calls[0][1][1]], name)
     if tensors:
-        calls.append(("index", [tensors]))
+        calls.append(("getitem" if is_apart else "index", [tensors]))
     for position, (op, args) in enumerate(calls):
         base = emit(op, [base, *args], name if position == len(calls) - 1 else None)
     return base
@@ -33,16 +34,19 @@ def lower_index(base: str, index: ast.expr, emit: Emit, evaluate: Evaluate, fail
 Call = tuple[str, list[Any]]
 
 
-def _plan_calls(items: list[ast.expr], evaluate: Evaluate, fail: Fail) -> tuple[list[Call], list[Any]]:
+def _plan_calls(items: list[ast.expr], evaluate: Evaluate, fail: Fail) -> tuple[list[Call], list[Any], bool]:
+    """The calls, the index tensors by axis, and whether something else than `:` follows a tensor."""
     ellipses = [i for i, item in enumerate(items) if _is_ellipsis(item)]
     if len(ellipses) > 1:
         fail(items[ellipses[1]], "an index has at most one ...")
     split = ellipses[0] if ellipses else len(items)
     calls: list[Call] = []
     tensors: list[Any] = []
+    is_apart = bool(ellipses and ellipses[0] < len(items) - 1)
     dim = 0
     for item in items[:split]:
         call, keeps, tensor = _one(item, dim, evaluate, fail)
+        is_apart = is_apart or bool(tensors and call)
         calls += [call] if call else []
         if tensor is not None:
             tensors += [None] * (dim - len(tensors)) + [tensor]
@@ -54,7 +58,7 @@ def _plan_calls(items: list[ast.expr], evaluate: Evaluate, fail: Fail) -> tuple[
             fail(item, "a tensor cannot stand after ... in an index; write the leading : out")
         calls += [call] if call else []
         kept += keeps
-    return calls, tensors
+    return calls, tensors, is_apart
 
 
 def _one(item: ast.expr, dim: int, evaluate: Evaluate, fail: Fail) -> tuple[Call | None, int, str | None]:

@@ -45,7 +45,11 @@ def print_graph(graph: Json, names: Mapping[str, str]) -> str:
     lines = [_declaration(name, spec) for name, spec in graph["inputs"].items() if spec or _unused(name, graph)]
     for name, tensor in graph["constants"].items():
         lines.append(f"{_declaration(name, tensor)} = {_literal(tensor['data'])}")
-    lines += [f"{node['id']} = {_call(node, names[node['id']])}" for node in graph["nodes"]]
+    defined = {*graph["inputs"], *graph["constants"], *names}
+    for node in graph["nodes"]:
+        op = names[node["id"]]
+        is_shadowed = op.startswith("aten.") and "aten" in defined
+        lines.append(f"{node['id']} = {_call(node, 'torch.ops.' + op if is_shadowed else op)}")
     if not _is_default(graph):
         lines.append(f"return {{{', '.join(f'{k!r}: {_value(v)}' for k, v in graph['outputs'].items())}}}")
     return "\n".join(lines)
@@ -97,7 +101,7 @@ def _value(value: Any) -> str:
     if not isinstance(value, str):
         return _literal(value)
     if not is_reference(value):
-        return repr(value.removeprefix("$") if value.startswith("$$") else value)
+        return ascii(value.removeprefix("$") if value.startswith("$$") else value)
     name, path = split_reference(value)
     return name + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path)
 

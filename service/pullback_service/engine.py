@@ -60,6 +60,14 @@ class Engine:
 
     def answer(self, call: Call) -> Reply:
         """The reply to `call`; every problem is a reply too."""
+        try:
+            return self._attempt(call)
+        except Exception:
+            log.exception("the operation %s failed", call.operation)
+            internal = InternalError("The service failed on this request; this is its own bug.")
+            return Reply(*encode_problem(internal))
+
+    def _attempt(self, call: Call) -> Reply:
         clock = Clock()
         try:
             document = self._operations[call.operation](call.body, clock)
@@ -70,9 +78,6 @@ class Engine:
             return Reply(*encode_problem(error))
         except RecursionError:
             return Reply(*encode_problem(TooDeep("The request is nested too deeply.")))
-        except Exception:
-            log.exception("the operation %s failed", call.operation)
-            return Reply(*encode_problem(InternalError("The service failed on this request; this is its own bug.")))
 
     def warm_up(self) -> None:
         """Pay for first uses now: the operator table, fake tensors, autograd."""

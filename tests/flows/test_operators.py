@@ -1095,6 +1095,7 @@ INDEXING = [
     row("y = x[i]", lambda x, i: x[i], x=real(4, 2), i=torch.tensor([[2, 0], [2, 1]])),
     row("y = x[i, j]", lambda x, i, j: x[i, j], x=real(4, 2), i=torch.tensor([2, 0, 3]), j=torch.tensor([1, 0, 1])),
     row("y = x[:, i]", lambda x, i: x[:, i], x=real(2, 4), i=torch.tensor([2, 0])),
+    row("y = x[..., i]", lambda x, i: x[..., i], x=real(2, 3, 4), i=torch.tensor([2, 0])),
     row("y = x[0, i]", lambda x, i: x[0, i], x=real(2, 4), i=torch.tensor([2, 0])),
     row("y = x[i, 1:]", lambda x, i: x[i, 1:], x=real(2, 4), i=torch.tensor([1, 0])),
     row("y = x[0]", lambda x: x[0], x=real(3, 2)),

@@ -23,6 +23,7 @@ class Call:
     operator: Operator
     args: list[Any]
     kwargs: dict[str, Any]
+    needs_flat_masks: bool = False
 
     def argument(self, name: str) -> Any:
         """The value of the parameter `name`, its default if it was not given."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -32,7 +33,7 @@ from pullback_service.program.references import Ref
 from pullback_service.program.scope import Scope
 
 GETITEM = "getitem"
-"""`x[i]` of the text form: one of several values, or a row of a tensor."""
+"""`x[i]` of the text form: one of several values, a row of a tensor, or what index tensors pick."""
 
 
 def compile_program(graph: Graph, constants: Mapping[str, Tensor]) -> Program:
@@ -90,7 +91,7 @@ class _Compiler:
             return
         args = [self.scope.read(arg, pointer_to("args", i), node.id) for i, arg in enumerate(node.args)]
         kwargs = {name: self.scope.read(arg, pointer_to("kwargs", name), node.id) for name, arg in node.kwargs.items()}
-        if node.op == GETITEM:
+        if node.op == GETITEM and not _has_index_tensors(args):
             args.insert(1, 0)
         call = _call(node, args, kwargs)
         slot = len(self.inputs) + len(self.constants) + len(self.steps)
@@ -133,11 +134,13 @@ class _Compiler:
 
 def _call(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Call:
     try:
-        spelling, candidates = catalogue().find("select.int" if node.op == GETITEM else node.op)
+        spelling, candidates = catalogue().find(_lowered(node, args))
     except ProblemError as error:
         error.pointer, error.node = "/op", node.id
         raise
     call = bind(spelling, candidates, args, kwargs, node.id)
+    if node.op == GETITEM:
+        call = replace(call, needs_flat_masks=True)
     guard = ARGUMENT_GUARDS.get(call.operator.name)
     if guard:
         try:
@@ -146,6 +149,16 @@ def _call(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Call:
             error.node = node.id
             raise
     return call
+
+
+def _lowered(node: Node, args: list[Any]) -> str:
+    if node.op != GETITEM:
+        return node.op
+    return "aten.index.Tensor" if _has_index_tensors(args) else "aten.select.int"
+
+
+def _has_index_tensors(args: list[Any]) -> bool:
+    return len(args) == 2 and isinstance(args[1], list)
 
 
 def _duplicates(graph: Graph) -> Iterator[DuplicateName]:

@@ -121,6 +121,12 @@ def check_index(call: Call, args: list[Any]) -> None:
     if all(index is None for index in args[1]):
         raise IncompatibleArguments("aten.index.Tensor has no index tensor.", expected="a reference", got=None)
     places = [place for place, index in enumerate(args[1]) if index is not None]
+    masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
+    if call.needs_flat_masks and any(mask.dim() != 1 for mask in masks):
+        raise RefusedOp(
+            "A mask with several axes cannot stand before or beside other indices here.",
+            hint="Index in two steps: first the mask alone, x[mask].",
+        )
     is_apart = bool(places) and places[-1] - places[0] >= len(places)
     if is_apart and any(args[1][place].dim() == 0 for place in places):
         raise RefusedOp(

@@ -62,9 +62,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise DuplicateKey(
-            f"The key {twice[:64]!r} stands twice in one object.", got=twice[:64], hint="Remove one of them."
-        )
+        shown = twice[:64].encode("utf-8", "backslashreplace").decode()
+        raise DuplicateKey(f"The key {shown!r} stands twice in one object.", got=shown, hint="Remove one of them.")
     return found
 
 

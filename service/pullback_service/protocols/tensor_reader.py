@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import binascii
+import math
+from decimal import Decimal
 from itertools import chain
 from math import prod
 from typing import Any
@@ -156,6 +158,30 @@ def _settle_shape(shape: list[int] | None, nested: list[int], count: int, dtype:
     return shape
 
 
+def _round_once(wide: Array, dtype: str) -> Array:
+    """Rounded to a narrower dtype as if from the decimal digits, which were rounded to float64 on the way.
+
+    The two roundings differ from one only where the float64 lies halfway between two of the narrower numbers;
+    there the shortest digits of the float64, which are those that were sent, tell which way to go.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = wide.astype(dtype)
+        near = narrow.astype(np.float64)
+        other = np.nextafter(narrow, np.where(wide > near, np.inf, -np.inf).astype(dtype)).astype(np.float64)
+        is_halfway = (wide != near) & np.isfinite(near) & (np.abs(other - wide) == np.abs(wide - near))
+    for index in np.flatnonzero(is_halfway):
+        exact, sent = Decimal(float(wide[index])), Decimal(repr(float(wide[index])))
+        low, high = sorted((near[index], other[index]))
+        if sent != exact:
+            narrow[index] = high if sent > exact else low
+    return narrow
+
+
+def _spell(value: Any) -> str:
+    """What came, as JSON spells it; a number beyond float64 came as infinity."""
+    return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value) or str(value)[:64]
+
+
 class _Elements:
     """The elements of a tensor in row-major order, and where each stood."""
 
@@ -185,7 +211,7 @@ class _Elements:
     def integer(self, index: int, value: int | float) -> int:
         if isinstance(value, float) and not (value.is_integer() and abs(value) <= 2**53):
             raise InvalidElement(
-                f"{value} is no integer.", pointer=self.pointer(index), expected="an integer", got=str(value)
+                f"{value} is no integer.", pointer=self.pointer(index), expected="an integer", got=_spell(value)
             )
         return int(value)
 
@@ -214,8 +240,7 @@ class _Elements:
             self.refuse_overflow(infinite, torch.float64)
         if dtype == torch.float64:
             return wide
-        with np.errstate(over="ignore"):
-            narrow = wide.astype(DTYPE_NAMES[dtype])
+        narrow = _round_once(wide, DTYPE_NAMES[dtype])
         self.refuse_overflow(np.isinf(narrow) & np.isfinite(wide), dtype)
         return narrow
 
@@ -240,7 +265,7 @@ class _Elements:
             f"{'null' if value is None else type(value).__name__} stands where {what} is needed.",
             pointer=self.pointer(index),
             expected=what,
-            got=value if value is None or isinstance(value, bool | int | float) else str(value)[:64],
+            got=value if value is None or isinstance(value, bool) else _spell(value),
         )
 
     def refuse_overflow(self, overflow: Array, dtype: torch.dtype) -> None:
@@ -254,6 +279,6 @@ class _Elements:
             f"A value does not fit {DTYPE_NAMES[dtype]}.",
             pointer=self.pointer(index),
             expected=f"from {limits.min} to {limits.max}",
-            got=str(self.flat[index])[:64],
+            got=_spell(self.flat[index]),
             hint=hint,
         )

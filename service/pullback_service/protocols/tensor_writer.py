@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pullback_schemas.problems import LimitExceeded
 from pullback_schemas.tensors import Encoding
-from pullback_service.program.types import DTYPE_NAMES
+from pullback_service.program.types import DTYPE_NAMES, MAX_AXES
 
 
 def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> dict[str, Any]:
@@ -36,6 +37,13 @@ def _dense(tensor: Tensor) -> Tensor:
 
 def _array(tensor: Tensor) -> NDArray[Any]:
     if tensor.is_complex():
+        if tensor.dim() == MAX_AXES:
+            raise LimitExceeded(
+                f"A complex tensor has at most {MAX_AXES - 1} axes in JSON, which takes one more for its pairs.",
+                expected=MAX_AXES - 1,
+                got=MAX_AXES,
+                hint='Ask for encoding: "base64".',
+            )
         tensor = torch.view_as_real(tensor)
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.to(torch.float32)
