@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
-HOST ?= 127.0.0.1
-PORT ?= 8000
+HOST ?= $(or $(PULLBACK_HOST),127.0.0.1)
+PORT ?= $(or $(PULLBACK_PORT),8000)
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -11,7 +11,7 @@ MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproj
 .PHONY: serve test check format operators bench clean
 
 serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
-	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) $(BIN)/python -m pullback_service
+	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) exec $(BIN)/python -m pullback_service
 
 test: $(VENV)/.development  ## the whole test suite
 	$(BIN)/python -m pytest

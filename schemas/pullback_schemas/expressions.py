@@ -77,6 +77,17 @@ CASTS = {
     "long": "int64",
     "bool": "bool",
 }
+NUMBER_MODULES = frozenset({"math", "np", "numpy", "torch", "jnp", "jax"})
+FLOATS: dict[str, Any] = {
+    "pi": math.pi,
+    "e": math.e,
+    "tau": math.tau,
+    "inf": "Infinity",
+    "-inf": "-Infinity",
+    "nan": "NaN",
+}
+"""`math.pi`, `torch.inf`, `float('-inf')`, as arguments."""
+
 RECEIVER_SECOND = frozenset({"where", "polygamma", "special_polygamma"})
 """Methods whose receiver is the second argument of the function: `x.where(condition, y)`."""
 
@@ -297,7 +308,7 @@ class _Reader:
             case None:
                 self.fail(statement, "return what?")
             case _:
-                self.fail(value, 'return names, or {"name": value}')
+                named = [(self.fresh_name("out"), value)]
         outputs: dict[str, str] = {}
         for name, item in named:
             if name in outputs:
@@ -366,6 +377,8 @@ class _Reader:
         if isinstance(op, ast.Not):
             self.fail(node, INSTEAD[ast.Not])
         value = self.expression(operand, None)
+        if isinstance(op, ast.USub) and value == "Infinity":
+            return "-Infinity"
         if _is_number(value) and not isinstance(op, ast.Invert):
             return -value if isinstance(op, ast.USub) else value
         return self.emit(node, UNARY[type(op)], [value], name)
@@ -374,9 +387,17 @@ class _Reader:
         a, b = self.expression(left, None), self.expression(right, None)
         if _is_number(a) and _is_number(b):
             return self.fold(node, op, a, b)
+        self.refuse_lists(node, a, b)
         if not is_reference(a) and not is_reference(b):
             self.fail(node, "arithmetic needs at least one tensor")
+        if isinstance(op, ast.Div) and _is_number(a):
+            # A number divided by a tensor is what torch.Tensor.__rtruediv__ makes of it, to the last bit.
+            return self.emit(node, "mul", [self.emit(node, "reciprocal", [b]), a], name)
         return self.emit(node, BINARY[type(op)], [a, b], name)
+
+    def refuse_lists(self, node: ast.expr, *operands: Any) -> None:
+        if any(isinstance(operand, list) for operand in operands):
+            self.fail(node, "a list is no tensor here; name it on a line of its own: c = [2, 3]")
 
     def fold(self, node: ast.expr, op: ast.operator, a: Any, b: Any) -> Any:
         if type(op) not in FOLDED:
@@ -389,6 +410,7 @@ class _Reader:
 
     def comparison(self, node: ast.expr, left: ast.expr, op: str, right: ast.expr, name: str | None) -> Any:
         a, b = self.expression(left, None), self.expression(right, None)
+        self.refuse_lists(node, a, b)
         if is_reference(a):
             return self.emit(node, op, [a, b], name)
         if is_reference(b):
@@ -396,6 +418,9 @@ class _Reader:
         self.fail(node, "a comparison needs at least one tensor")
 
     def call(self, node: ast.Call, name: str | None) -> Any:
+        match node:
+            case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]) if text in FLOATS:
+                return FLOATS[text]
         op, args, nodes = self.callee(node)
         for item in node.args:
             if isinstance(item, ast.Starred):
@@ -428,17 +453,25 @@ class _Reader:
                 return op, [], []
             case ast.Attribute(value=value, attr=attr):
                 dotted = _dotted(node.func)
-                if dotted and (self.is_namespace(dotted[0]) or dotted[:3] == ["torch", "ops", "aten"]):
+                if dotted and dotted[0] in NUMBER_MODULES - NAMESPACES and self.is_free(dotted[0]):
+                    self.fail(node, f"operators stand by themselves: {attr}(...)")
+                is_namespace = dotted is not None and dotted[0] in NAMESPACES and dotted[0] not in self.bound
+                if dotted and (is_namespace or dotted[:3] == ["torch", "ops", "aten"]):
                     return ".".join(dotted), [], []
                 return attr, [self.expression(value, None)], [value]
         self.fail(node.func, "only operators can be called, by name")
 
-    def is_namespace(self, name: str) -> bool:
-        return name in NAMESPACES and name not in self.bound
+    def is_free(self, name: str) -> bool:
+        return name not in self.bound and name not in self.used
 
     def attribute(self, node: ast.Attribute, name: str | None) -> Any:
         dotted = _dotted(node)
-        if dotted and dotted[0] == "torch" and self.is_namespace("torch"):
+        if dotted and len(dotted) == 2 and dotted[0] in NUMBER_MODULES and self.is_free(dotted[0]):
+            if dotted[1] in FLOATS:
+                return FLOATS[dotted[1]]
+            if dotted[0] != "torch":
+                self.fail(node, f"{dotted[0]} is not part of the text form")
+        if dotted and dotted[0] == "torch" and self.is_free("torch"):
             return dotted[-1]
         base = self.reference(node.value, self.expression(node.value, None))
         if node.attr in PROPERTIES:
@@ -505,7 +538,7 @@ class _Reader:
         raise DuplicateName(
             f"{name!r} is defined twice; every name is assigned once.",
             node=name,
-            hint="Use a new name.",
+            hint=f"A graph has no mutation; use a new name, such as {name}2.",
             excerpt=underline(self.text, self.span(node)),
         )
 

@@ -82,7 +82,7 @@ def _declaration(name: str, spec: Json) -> str:
 
 def _call(node: Json, op: str) -> str:
     args = [_value(arg) for arg in node["args"]]
-    if not node["kwargs"]:
+    if not node["kwargs"] and not any(isinstance(arg, list) for arg in node["args"]):
         if op in _TOKENS and len(args) == 2:
             return f"{_operand(args[0])} {_TOKENS[op]} {_operand(args[1])}"
         if op in _PREFIXES and len(args) == 1:

@@ -7,6 +7,7 @@ import signal
 import sys
 
 import uvicorn
+from pydantic import ValidationError
 
 from pullback_service.app import create_app
 from pullback_service.settings import Settings
@@ -18,7 +19,10 @@ KEEP_ALIVE_S = 65
 def main() -> None:
     """Serve until told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sys.exit(f"the settings in the environment do not fit:\n{error}")
     logging.getLogger("pullback").info("settings: %s", settings)
     # uvicorn drains on SIGTERM and then raises it again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -39,7 +39,7 @@ def report_check(plan: Plan, inputs: Mapping[str, TensorType | None], flops: int
         "graph": graph,
         "text": print_graph(graph, {step.id: step.shortest_op for step in program.steps}),
         "sha256": program.sha256,
-        "inputs": {name: _value(inputs.get(name), name in plan.wrt) for name in program.inputs},
+        "inputs": {name: _input(name, inputs.get(name), plan) for name in program.inputs},
         "nodes": {step.id: _node(step, inferred) for step in program.steps},
         "outputs": {
             name: _value(inferred.type_of(ref), inferred.requires_grad(ref)) for name, ref in program.outputs.items()
@@ -66,6 +66,10 @@ def _node(step: Step, inferred: Inferred) -> Json:
             for name, ref in zip(names, refs, strict=True)
         }
     return {"op": step.call.operator.name, "signature": step.call.operator.signature, "values": values}
+
+
+def _input(name: str, kind: TensorType | None, plan: Plan) -> Json:
+    return _value(kind, None if kind is None else name in plan.wrt)
 
 
 def _value(kind: TensorType | None, requires_grad: bool | None) -> Json:

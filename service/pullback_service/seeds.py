@@ -85,7 +85,7 @@ class Seeds:
                     pointer="/grad_tensors",
                     expected=list(outputs),
                     got=len(sent),
-                    hint="null stands for none.",
+                    hint=f'Send an object: {{"{next(iter(outputs))}": [...]}}; or a list with null for none.',
                 )
             pairs = [(name, index, value) for index, (name, value) in enumerate(zip(outputs, sent, strict=True))]
         else:

@@ -1287,7 +1287,6 @@ TEXT = [
     text("used before it is defined", "y = h + x\nh = x * 2", "h = x"),
     text("statement after return", "y = x * 2\nreturn y\nz = x", "z = x"),
     text("return of nothing", "y = x * 2\nreturn", "return"),
-    text("return of an expression", "return x + 1", "x + 1", "{"),
     text("return of an unnamed output", "return {1: x}", ANYWHERE, "strings"),
     text(
         "input declared twice",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 from jsonschema import Draft202012Validator
 
 from pullback_schemas import OpInfo, OpList, Problem
@@ -167,6 +168,7 @@ GRAPHS: dict[str, dict[str, dict[str, Any]]] = {
         "x": {"dtype": "float32", "shape": [2]},
         "k": {"dtype": "int64", "shape": [2]},
     },
+    "y = div(2.5, x) + 2.5 / x + x / 2.5": {"x": f64(2)},
     "y = clamp(x, max='Infinity') * -2.5 + -x ** 2 - (-3 - x)": {"x": f64(2)},
     "y = einsum('ij,kj->ik', x, x) * (1 + 2j); z = index_put(y, [i, i], w)": {
         "x": f64(3, 2),
@@ -380,7 +382,7 @@ def test_the_catalogue_lists_hundreds_of_operators_each_once_in_order(service, o
 
 @pytest.mark.parametrize("name", README_WORTHY)
 def test_the_catalogue_has_the_operators_that_everybody_needs(ops, name):
-    assert {"name": name, "tier": "open", "differentiable": True} in [{**op, "tier": "open"} for op in ops]
+    assert {op["name"]: op["differentiable"] for op in ops}.get(name) is True
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "dropout", "from_file", "set", "as_strided", "relu_", "resize"])
@@ -389,8 +391,6 @@ def test_the_catalogue_has_no_operator_that_is_refused_outright(ops, name):
 
 
 def test_the_catalogue_is_an_op_list_of_this_torch(service):
-    import torch
-
     listed = OpList.model_validate_json(service.get("/v1/ops").content)
     assert listed.torch_version == torch.__version__
 
@@ -445,8 +445,6 @@ def test_the_aliases_include_the_name_that_people_know(service, name, alias):
 
 
 def test_an_overload_has_torchs_signature(service):
-    import torch
-
     overloads = {o["name"]: o["signature"] for o in service.get("/v1/ops/add").json()["overloads"]}
     schema = str(torch.ops.aten.add.Tensor._schema)
     assert "aten::" + overloads["aten.add.Tensor"] == schema

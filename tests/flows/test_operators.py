@@ -1,13 +1,16 @@
 """Operators through the service against the same function written with torch's own Python API.
 
-Torch is the same library in the same process, so values and gradients are compared bit for bit.
+Torch is the same library in the same process, so values and gradients are compared bit for bit. Most of this module is
+one table, a row a call.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -176,28 +179,28 @@ def svd_product(a: Tensor) -> Tensor:
 
 # The table
 
+ON_THE_LINE = """
+abs absolute neg negative positive sign sgn sin cos tan sinh cosh tanh asinh arcsinh atan arctan exp exp2 expm1 square
+sigmoid relu selu erf erfc sinc floor ceil round trunc fix frac deg2rad rad2deg nan_to_num i0 special.erf special.erfc
+special.erfcx special.expit special.i0 special.i0e special.i1 special.i1e special.ndtr special.log_ndtr special.sinc
+special.expm1 special.exp2 special.round
+"""
+ABOVE_ONE = """
+log log2 log10 log1p sqrt rsqrt reciprocal lgamma digamma acosh arccosh special.gammaln special.digamma special.psi
+special.log1p special.entr
+"""
+BELOW_ONE = "asin arcsin acos arccos atanh arctanh erfinv special.erfinv"
+BETWEEN_0_AND_1 = "logit special.logit special.ndtri"
 UNARY: dict[str, Callable[..., Tensor]] = {
-    **dict.fromkeys(
-        "abs absolute neg negative positive sign sgn sin cos tan sinh cosh tanh asinh arcsinh atan arctan exp exp2 "
-        "expm1 square sigmoid relu selu erf erfc sinc floor ceil round trunc fix frac deg2rad rad2deg nan_to_num "
-        "special.erf special.erfc special.erfcx special.expit special.i0 special.i0e special.i1 special.i1e "
-        "special.ndtr special.log_ndtr special.sinc special.expm1 special.exp2 special.round i0".split(),
-        real,
-    ),
-    **dict.fromkeys(
-        "log log2 log10 log1p sqrt rsqrt reciprocal lgamma digamma acosh arccosh special.gammaln special.digamma "
-        "special.psi special.log1p special.entr".split(),
-        lambda *shape: within(1.2, 3.0, *shape),
-    ),
-    **dict.fromkeys(
-        "asin arcsin acos arccos atanh arctanh erfinv special.erfinv".split(), lambda *shape: within(-0.9, 0.9, *shape)
-    ),
-    **dict.fromkeys("logit special.logit special.ndtri".split(), lambda *shape: within(0.1, 0.9, *shape)),
+    **dict.fromkeys(ON_THE_LINE.split(), real),
+    **dict.fromkeys(ABOVE_ONE.split(), partial(within, 1.2, 3.0)),
+    **dict.fromkeys(BELOW_ONE.split(), partial(within, -0.9, 0.9)),
+    **dict.fromkeys(BETWEEN_0_AND_1.split(), partial(within, 0.1, 0.9)),
 }
-ACTIVATIONS = (
-    "silu gelu elu celu selu leaky_relu softplus hardtanh hardswish hardsigmoid hardshrink softshrink mish relu6 "
-    "logsigmoid sigmoid tanh relu".split()
-)
+ACTIVATIONS = """
+silu gelu elu celu selu leaky_relu softplus hardtanh hardswish hardsigmoid hardshrink softshrink mish relu6 logsigmoid
+sigmoid tanh relu
+"""
 
 
 def torch_function(name: str) -> Callable[..., Any]:
@@ -207,7 +210,7 @@ def torch_function(name: str) -> Callable[..., Any]:
 
 ELEMENTWISE = [
     *(row(f"y = {name}(x)", torch_function(name), x=sample(2, 3)) for name, sample in UNARY.items()),
-    *(row(f"y = F.{name}(x)", getattr(F, name), x=2 * real(2, 3)) for name in ACTIVATIONS),
+    *(row(f"y = F.{name}(x)", getattr(F, name), x=2 * real(2, 3)) for name in ACTIVATIONS.split()),
     row("y = F.gelu(x, approximate='tanh')", lambda x: F.gelu(x, approximate="tanh"), x=real(4)),
     row("y = F.elu(x, alpha=0.5)", lambda x: F.elu(x, alpha=0.5), x=real(4)),
     row("y = F.elu(x, 0.5)", lambda x: F.elu(x, 0.5), x=real(4)),
@@ -230,8 +233,12 @@ ELEMENTWISE = [
     row("y = 2 + x", lambda x: 2 + x, x=real(3)),
     row("y = 2 - x", lambda x: 2 - x, x=real(3)),
     row("y = 2.5 * x", lambda x: 2.5 * x, x=real(3)),
-    # Python's 1 / x is reciprocal(x) * 1, whose derivative rounds otherwise than that of aten::div.
-    row("y = 1 / x", lambda x: torch.ops.aten.div(1, x), x=positive(3)),
+    # Python's 2 / x is reciprocal(x) * 2, which rounds otherwise than aten::div.
+    row("y = 1 / x", lambda x: 1 / x, x=positive(3)),
+    row("y = 2.5 / x", lambda x: 2.5 / x, x=positive(3)),
+    row("y = div(2.5, x)", lambda x: torch.ops.aten.div(2.5, x), x=positive(3)),
+    row("y = x * math.pi + torch.e", lambda x: x * math.pi + torch.e, x=real(3)),
+    row("y = clamp(x, max=float('inf'))", lambda x: torch.clamp(x, max=float("inf")), x=real(3)),
     row("y = x / 3", lambda x: x / 3, x=real(3)),
     row("y = x % 0.7", lambda x: x % 0.7, x=real(3)),
     row("y = x % w", lambda x, w: x % w, x=real(3), w=positive(3)),
@@ -336,7 +343,7 @@ ELEMENTWISE = [
     row("y = where(x > 0, x, 0)", lambda x: torch.where(x > 0, x, 0), x=real(5)),
     row("y = where(x > 0, 1.5, x)", lambda x: torch.where(x > 0, 1.5, x), x=real(5)),
     row("y = where(m, x, w)", lambda m, x, w: torch.where(m, x, w), m=mask(2, 3), x=real(2, 3), w=real(3)),
-    row("y = where(0 < x, x * 2, -x)", lambda x: torch.where(0 < x, x * 2, -x), x=real(5)),
+    row("y = where(0 < x, x * 2, -x)", lambda x: torch.where(x > 0, x * 2, -x), x=real(5)),
     row(
         "y = where((x > -1) & (x <= 1), x.sin(), 0.0)",
         lambda x: torch.where((x > -1) & (x <= 1), x.sin(), 0.0),
@@ -661,12 +668,6 @@ NETWORKS = [
     row(
         "y = F.kl_div(x, t, reduction='sum')",
         lambda x, t: F.kl_div(x, t, reduction="sum"),
-        x=real(2, 3),
-        t=probabilities(2, 3),
-    ),
-    row(
-        "y = F.kl_div(x, t, reduction='batchmean')",
-        lambda x, t: F.kl_div(x, t, reduction="batchmean"),
         x=real(2, 3),
         t=probabilities(2, 3),
     ),
@@ -1095,7 +1096,6 @@ INDEXING = [
     row("y = x[i]", lambda x, i: x[i], x=real(4, 2), i=torch.tensor([[2, 0], [2, 1]])),
     row("y = x[i, j]", lambda x, i, j: x[i, j], x=real(4, 2), i=torch.tensor([2, 0, 3]), j=torch.tensor([1, 0, 1])),
     row("y = x[:, i]", lambda x, i: x[:, i], x=real(2, 4), i=torch.tensor([2, 0])),
-    row("y = x[..., i]", lambda x, i: x[..., i], x=real(2, 3, 4), i=torch.tensor([2, 0])),
     row("y = x[0, i]", lambda x, i: x[0, i], x=real(2, 4), i=torch.tensor([2, 0])),
     row("y = x[i, 1:]", lambda x, i: x[i, 1:], x=real(2, 4), i=torch.tensor([1, 0])),
     row("y = x[0]", lambda x: x[0], x=real(3, 2)),
@@ -1333,12 +1333,6 @@ WITHOUT_DIFFERENCE = [
         x=real(3),
         i=torch.tensor([2, 0]),
     ),
-    row(
-        "y = F.smooth_l1_loss(x, t, beta=0)  # at a tie",
-        lambda x, t: F.smooth_l1_loss(x, t, beta=0),
-        x=torch.tensor([1.0, 2.0]),
-        t=torch.tensor([1.0, 3.0]),
-    ),
     row("y = x * x.detach()", lambda x: x * x.detach(), x=real(3)),
     row(
         "y = nan_to_num(x / 0, posinf=3.0, neginf=-3)",
@@ -1391,7 +1385,7 @@ WITHOUT_GRADIENT = [
         }.items()
     ),
     row("y = x > 0", lambda x: x > 0, x=real(4)),
-    row("y = 0.5 >= x", lambda x: 0.5 >= x, x=real(4)),
+    row("y = 0.5 >= x", lambda x: x <= 0.5, x=real(4)),
     row("y = eq(x, 1)", lambda x: torch.eq(x, 1), x=whole(3, 4)),
     row("y = x.gt(w)", lambda x, w: x.gt(w), x=real(4), w=real(4)),
     row("y = greater_equal(x, w)", lambda x, w: torch.greater_equal(x, w), x=real(4), w=real(4)),
@@ -1430,10 +1424,10 @@ WITHOUT_GRADIENT = [
     row("y = k.float().mean()", lambda k: k.float().mean(), k=whole(9, 4)),
     row("y = k.cumsum(0)", lambda k: k.cumsum(0), k=whole(9, 4).int()),
     row(
-        "y = gcd(k, l) + lcm(k, l)",
-        lambda k, l: torch.gcd(k, l) + torch.lcm(k, l),
+        "y = gcd(k, n) + lcm(k, n)",
+        lambda k, n: torch.gcd(k, n) + torch.lcm(k, n),
         k=1 + whole(9, 4),
-        l=1 + whole(9, 4),
+        n=1 + whole(9, 4),
     ),
     row("y = F.one_hot(k, num_classes=9)", lambda k: F.one_hot(k, num_classes=9), k=whole(9, 4)),
     row("y = searchsorted(k, v)", lambda k, v: torch.searchsorted(k, v), k=torch.arange(5), v=whole(5, 3)),
@@ -1444,7 +1438,7 @@ WITHOUT_GRADIENT = [
     row("y = x.int()", lambda x: x.int(), x=real(4) * 3),
     row("y = x.long() + x.bool()", lambda x: x.long() + x.bool(), x=real(4) * 3),
     row("y = count_nonzero(m, dim=0)", lambda m: torch.count_nonzero(m, dim=0), m=mask(2, 3)),
-    row("y = isin(k, l)", lambda k, l: torch.isin(k, l), k=whole(9, 4), l=whole(9, 4)),
+    row("y = isin(k, n)", lambda k, n: torch.isin(k, n), k=whole(9, 4), n=whole(9, 4)),
     row("y = linalg.matrix_rank(a)", lambda a: torch.linalg.matrix_rank(a), a=real(3, 3)),
     row("y = tril_indices(3, 3)  # no input", lambda: torch.tril_indices(3, 3)),
 ]
@@ -1493,6 +1487,13 @@ def test_batched_grad_tensors_give_what_torch_gives_for_each_alone(answer, row):
         for got, alone in zip(batched, pulled_back(outputs, leaves, seeds), strict=True):
             # vmap may sum in another order
             torch.testing.assert_close(decoded(got)[index], alone, rtol=1e-12, atol=1e-13)
+
+
+def test_a_loss_whose_gradient_at_a_tie_is_wrong_in_torchs_operator_is_refused(post):
+    """With beta=0 torch.nn.functional.smooth_l1_loss is another operator, l1_loss; the kernel divides 0 by 0."""
+    response = post("backward", graph="y = F.smooth_l1_loss(x, t, beta=0)", inputs={"x": [1.0, 2.0], "t": [1.0, 3.0]})
+    assert response.status_code == 422
+    assert "l1_loss" in response.json()["hint"]
 
 
 @pytest.mark.parametrize("graph", ["y = x * 1j", "y = complex(x, x)"])

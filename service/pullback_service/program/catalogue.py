@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pullback_schemas.problems import RefusedOp, UnknownOp
-from pullback_service.program.classification import TABLE, is_differentiable
+from pullback_service.program.classification import TABLE
 from pullback_service.program.names import Spelling, instead_of, read_name
 
 
@@ -71,6 +71,7 @@ class Operator:
     name: str
     packet: str
     tier: str
+    is_differentiable: bool
     reason: str
 
     @cached_property
@@ -102,24 +103,19 @@ class Operator:
         """Whether a number may stand for a tensor, as in `x * 2`."""
         return bool(torch._C._should_allow_numbers_as_tensors(self.packet))
 
-    @cached_property
-    def is_differentiable(self) -> bool:
-        """Whether autograd knows it."""
-        return is_differentiable(self.torch_op)
-
 
 class Catalogue:
     """Every overload by exact name; nothing is ever looked up by attribute with a caller's string."""
 
-    def __init__(self, rows: list[tuple[str, str, str]]) -> None:
+    def __init__(self, rows: list[tuple[str, str, str, str]]) -> None:
         self._operators: dict[str, list[Operator]] = defaultdict(list)
         self._refused: dict[str, dict[str, str]] = defaultdict(dict)
-        for name, tier, reason in rows:
+        for name, tier, derivative, reason in rows:
             _, packet, overload = name.split(".")
             if tier == "refused":
                 self._refused[packet][overload] = reason
             elif _is_installed(packet, overload):
-                self._operators[packet].append(Operator(name, packet, tier, reason))
+                self._operators[packet].append(Operator(name, packet, tier, derivative == "differentiable", reason))
         for packet, operators in self._operators.items():
             order = getattr(torch.ops.aten, packet).overloads()
             operators.sort(key=lambda o: order.index(o.name.split(".")[2]))

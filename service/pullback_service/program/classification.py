@@ -1,6 +1,6 @@
 """Which of PyTorch's operators an untrusted graph may call: a rule over their schemas, and the exceptions to it.
 
-The outcome is committed as operators.tsv, one row an overload: its name, its tier, and why. The service
+The outcome is committed as operators.tsv, one row an overload: name, tier, derivative, reason. The service
 reads only that table; `python -m pullback_service.program.classification` writes it anew from the
 installed torch, and a test fails when the two drift apart.
 
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from pullback_service.program.probing import is_differentiable
 
 TABLE = Path(__file__).with_name("operators.tsv")
 
@@ -144,10 +146,10 @@ def _why_not(overload: Any) -> str | None:
         return "it takes an object that JSON cannot hold"
     if not any("Tensor" in kind for kind in types):
         return "it takes no tensor"
-    return None if is_differentiable(overload) else "it has no derivative rule and none is needed for it"
+    return None if has_autograd_kernel(overload) else "it has no derivative rule and none is needed for it"
 
 
-def is_differentiable(overload: Any) -> bool:
+def has_autograd_kernel(overload: Any) -> bool:
     """Whether autograd has a kernel for it, its own or by composition."""
     keys = ("CompositeImplicitAutograd", "Autograd", "AutogradCPU")
     return any(torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), key) for key in keys)
@@ -163,7 +165,16 @@ def every_overload() -> Iterator[Any]:
 
 def table() -> str:
     """The text of operators.tsv for the installed torch."""
-    return "".join("\t".join((str(overload), *classify(overload))) + "\n" for overload in every_overload())
+    return "".join("\t".join(_row(overload)) + "\n" for overload in every_overload())
+
+
+def _row(overload: Any) -> tuple[str, str, str, str]:
+    tier, reason = classify(overload)
+    if tier == "refused":
+        return str(overload), tier, "", reason
+    found = is_differentiable(overload)
+    is_known = has_autograd_kernel(overload) if found is None else found
+    return str(overload), tier, "differentiable" if is_known else "not differentiable", reason
 
 
 if __name__ == "__main__":

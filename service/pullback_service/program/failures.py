@@ -38,8 +38,22 @@ def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_v
             pointer=step.pointer,
             node=step.id,
             got=describe_arguments(step, args, kwargs),
-            hint=f"The signature is {step.call.operator.signature}",
+            hint=_hint_for(str(error)) or f"The signature is {step.call.operator.signature}",
         ) from None
+
+
+_HINTS = {
+    # What torch says, and what a caller of this service can do about it.
+    "bitwise_xor_cpu": "A power is written **.",
+    "requires_grad": "Leave that input out of wrt, or make it a constant.",
+    "indices must be long": 'Send indices as {"dtype": "int64", "data": [...]}.',
+    "Expected dtype int32/int64": 'Send indices and classes as {"dtype": "int64", "data": [...]}.',
+    "expected scalar type Long": 'Send indices and classes as {"dtype": "int64", "data": [...]}.',
+}
+
+
+def _hint_for(message: str) -> str | None:
+    return next((hint for said, hint in _HINTS.items() if said in message), None)
 
 
 def describe_arguments(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, str]:

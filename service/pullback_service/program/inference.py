@@ -29,6 +29,7 @@ from pullback_schemas.problems import (
 )
 from pullback_service.program.failures import naming_step, tensors_in
 from pullback_service.program.guards import check_index, check_pieces, largest_dynamic, without_masks
+from pullback_service.program.probing import can_be_differentiated
 from pullback_service.program.program import Program, Step
 from pullback_service.program.references import Ref, fill, look_up
 from pullback_service.program.types import DTYPE_NAMES, DTYPES, TensorType, extent, refuse_shape, type_of
@@ -85,7 +86,10 @@ class Inferred:
     def requires_grad(self, ref: Ref) -> bool | None:
         """Whether a gradient flows through the value to wrt, None if unknown."""
         value = self.values[ref.slot]
-        return None if value is UNKNOWN else bool(look_up(ref, self.values).requires_grad)
+        if value is UNKNOWN:
+            return None
+        tensor = look_up(ref, self.values)
+        return bool(tensor.requires_grad) and can_be_differentiated(tensor)
 
 
 def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozenset[str], limits: Limits) -> Inferred:

@@ -57,7 +57,7 @@ def _convert_list(value: Any, kind: Kind, name: str, leniency: Leniency) -> Any:
         return value
     if not isinstance(value, list):
         if kind.size is None:
-            raise MismatchError(str(kind), value)
+            raise MismatchError(f"{kind}, a list", value)
         return [_convert_one(value, kind.base, name, leniency)] * kind.size
     if len(value) > MAX_LIST:
         raise MismatchError(f"at most {MAX_LIST} items", f"{len(value)} items")
@@ -81,7 +81,8 @@ def _convert_one(value: Any, base: str, name: str, leniency: Leniency) -> Any:
             return value
         if leniency.numbers_as_tensors and not isinstance(value, str):
             return _scalar(value, "a tensor or a number", leniency)
-        raise MismatchError("a reference to a tensor", value)
+        meant = f'; write "${value}"' if isinstance(value, str) and value.isidentifier() else ""
+        raise MismatchError("a reference to a tensor" + meant, value)
     if isinstance(value, Ref):
         raise MismatchError(f"{base}, written out", value)
     if base == "Scalar":

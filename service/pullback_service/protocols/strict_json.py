@@ -30,6 +30,7 @@ def parse_json(body: bytes | bytearray | memoryview) -> Any:
             raise NotJson("The body is empty.", hint="Send a JSON object.") from None
         raise NotJson(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
+            hint=r"Write a line end in a string as \n." if "control character" in error.msg else None,
             excerpt=_excerpt(text, error.pos),
         ) from None
     except UnicodeEncodeError:

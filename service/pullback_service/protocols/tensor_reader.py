@@ -179,7 +179,9 @@ def _round_once(wide: Array, dtype: str) -> Array:
 
 def _spell(value: Any) -> str:
     """What came, as JSON spells it; a number beyond float64 came as infinity."""
-    return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value) or str(value)[:64]
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return str(value)[:64]
 
 
 class _Elements:
@@ -266,6 +268,7 @@ class _Elements:
             pointer=self.pointer(index),
             expected=what,
             got=value if value is None or isinstance(value, bool) else _spell(value),
+            hint='NaN is the string "NaN".' if value is None else None,
         )
 
     def refuse_overflow(self, overflow: Array, dtype: torch.dtype) -> None:

@@ -87,6 +87,7 @@ class ProcessWorkers(AbstractWorkers):
                 log.warning("worker %d died in the middle of a request", worker.process.pid)
                 self._replace(worker)
             except TimeoutError:
+                log.warning("worker %d ran past the deadline of a request", worker.process.pid)
                 self._replace(worker)
                 raise DeadlineExceeded(
                     f"The request took longer than {self._settings.deadline_s:g} s.",
@@ -116,8 +117,7 @@ class ProcessWorkers(AbstractWorkers):
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
                 worker = await self._idle.get()
-                while worker.process.poll() is not None:
-                    self._replace(worker)
+                while worker not in self._alive:
                     worker = await self._idle.get()
                 return worker
         except TimeoutError:
@@ -126,9 +126,11 @@ class ProcessWorkers(AbstractWorkers):
             self._waiting -= 1
 
     def _replace(self, worker: Worker) -> None:
-        self._end(worker)
-        self._restarted += 1
-        self._start_one()
+        """End a worker and start another in its place, once."""
+        if worker in self._alive:
+            self._end(worker)
+            self._restarted += 1
+            self._start_one()
 
     def _end(self, worker: Worker) -> None:
         self._alive.discard(worker)
@@ -150,7 +152,22 @@ class ProcessWorkers(AbstractWorkers):
             else:
                 self._alive.add(worker)
                 self._idle.put_nowait(worker)
+                self._watch(worker)
                 return
+
+    def _watch(self, worker: Worker) -> None:
+        """Replace the worker as soon as its process ends, even while nobody uses it."""
+        loop = asyncio.get_running_loop()
+        descriptor = os.pidfd_open(worker.process.pid)
+
+        def on_exit() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            if worker in self._alive:
+                log.warning("worker %d ended", worker.process.pid)
+                self._replace(worker)
+
+        loop.add_reader(descriptor, on_exit)
 
 
 async def start_worker(settings: Settings) -> Worker:
