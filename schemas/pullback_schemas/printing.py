@@ -82,13 +82,20 @@ def _declaration(name: str, spec: Json) -> str:
 
 def _call(node: Json, op: str) -> str:
     args = [_value(arg) for arg in node["args"]]
-    if not node["kwargs"] and not any(isinstance(arg, list) for arg in node["args"]):
+    if _has_symbol(node, op):
         if op in _TOKENS and len(args) == 2:
             return f"{_operand(args[0])} {_TOKENS[op]} {_operand(args[1])}"
         if op in _PREFIXES and len(args) == 1:
             return f"{_PREFIXES[op]}{args[0]}"
     args += [f"{key}={_value(value)}" for key, value in node["kwargs"].items()]
     return f"{op}({', '.join(args)})"
+
+
+def _has_symbol(node: Json, op: str) -> bool:
+    """Whether the call can be written with a symbol and read back as itself."""
+    args = node["args"]
+    is_number_over = op == "div" and args and not is_reference(args[0])  # read as a reciprocal
+    return not node["kwargs"] and not is_number_over and not any(isinstance(arg, list) for arg in args)
 
 
 def _operand(text: str) -> str:

@@ -96,8 +96,7 @@ def list_ops(catalogue: Catalogue) -> Json:
 
 def describe_op(catalogue: Catalogue, text: str) -> Json:
     """One operator and its overloads, refused ones included, as an OpInfo. Raises NotFound."""
-    spelling = read_name(text)
-    packet = spelling.packet
+    packet = text if catalogue.overloads(text) else read_name(text).packet
     if not catalogue.overloads(packet) and not catalogue.refusals(packet):
         close = catalogue.nearest(packet)
         raise NotFound(

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
-from heapq import heappop, heappush
 from typing import Any
 
 from torch import Tensor
@@ -250,12 +249,16 @@ def _undefined(name: str, pointer: str, node: str | None, defined: set[str]) -> 
 
 
 def _order(graph: Graph, needs: list[dict[str, str]]) -> list[int]:
-    """The nodes' indices in the one topological order that takes the first name wherever there is a choice."""
+    """The nodes' indices, so ordered that everything is defined before it is used; as sent if that will do.
+
+    The order of the calls is the order in which autograd adds gradients up, so it shows in the last bits.
+    """
     position = {node.id: index for index, node in enumerate(graph.nodes)}
-    after = {i: [position[name] for name in names if name in position] for i, names in enumerate(needs)}
-    sorter = TopologicalSorter(after)
+    after = [[position[name] for name in names if name in position] for names in needs]
+    if all(earlier < index for index, earlier_ones in enumerate(after) for earlier in earlier_ones):
+        return list(range(len(after)))
     try:
-        sorter.prepare()
+        return list(TopologicalSorter(dict(enumerate(after))).static_order())
     except CycleError as error:
         cycle = [graph.nodes[index].id for index in reversed(error.args[1])]
         shown = cycle if len(cycle) <= 12 else [*cycle[:6], "...", *cycle[-5:]]
@@ -265,11 +268,3 @@ def _order(graph: Graph, needs: list[dict[str, str]]) -> list[int]:
             node=cycle[0],
             hint="A node can only use what does not depend on it.",
         ) from None
-    order: list[int] = []
-    ready: list[tuple[str, int]] = []
-    while sorter.is_active():
-        for index in sorter.get_ready():
-            heappush(ready, (graph.nodes[index].id, index))
-        order.append(heappop(ready)[1])
-        sorter.done(order[-1])
-    return order
