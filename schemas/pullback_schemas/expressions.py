@@ -69,6 +69,11 @@ FOLDED: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 PROPERTIES = {"T": "numpy_T", "mT": "mT", "H": "matrix_H", "mH": "mH", "real": "real", "imag": "imag"}
 CASTS = {
+    "byte": "uint8",
+    "char": "int8",
+    "short": "int16",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
     "half": "float16",
     "float": "float32",
     "double": "float64",

@@ -97,6 +97,8 @@ def list_ops(catalogue: Catalogue) -> Json:
 def describe_op(catalogue: Catalogue, text: str) -> Json:
     """One operator and its overloads, refused ones included, as an OpInfo. Raises NotFound."""
     packet = text if catalogue.overloads(text) else read_name(text).packet
+    if not catalogue.overloads(packet) and catalogue.refusals(text.rpartition(".")[2]):
+        packet = text.rpartition(".")[2]
     if not catalogue.overloads(packet) and not catalogue.refusals(packet):
         close = catalogue.nearest(packet)
         raise NotFound(

@@ -51,7 +51,14 @@ GUARDED = {
     "aten.zeros.default": "makes a tensor; sized before it runs",
 }
 
+OPEN = frozenset(
+    # Tagged as perhaps returning their argument itself, which nothing here can tell from a copy.
+    f"aten.{packet}.default"
+    for packet in ("atleast_1d", "atleast_2d", "atleast_3d", "cartesian_prod")
+)
+
 REFUSED_OVERLOADS = {
+    "aten.geqrf.default": "its shape cannot be told before it runs",
     "aten.linspace.Scalar_Tensor": "its bounds must be numbers",
     "aten.linspace.Tensor_Scalar": "its bounds must be numbers",
     "aten.linspace.Tensor_Tensor": "its bounds must be numbers",
@@ -60,6 +67,8 @@ REFUSED_OVERLOADS = {
     "aten.logspace.Tensor_Tensor": "its bounds must be numbers",
     "aten.narrow.Tensor": "its start must be a number",
     "aten.tensor_split.tensor_indices_or_sections": "its sections must be numbers",
+    "aten.nonzero_numpy.default": "its size depends on the data; use nonzero",
+    "aten.where.default": "its size depends on the data; use nonzero",
     "aten.to.device": "the device belongs to the request, not to the graph",
     "aten.to.dtype_layout": "the device belongs to the request, not to the graph",
 }
@@ -117,6 +126,8 @@ def classify(overload: Any) -> tuple[str, str]:
     name = str(overload)
     if name in GUARDED:
         return "guarded", GUARDED[name]
+    if name in OPEN:
+        return "open", ""
     reason = REFUSED_OVERLOADS.get(name) or _why_not_by_name(name.split(".")[1]) or _why_not(overload)
     return ("refused", reason) if reason else ("open", "")
 

@@ -98,6 +98,7 @@ ARGUMENT_ALIASES: dict[str, tuple[str, ...]] = {
     "keepdim": ("keepdims",),
     "indices": ("input",),
     "size": ("shape",),
+    "split_size": ("split_size_or_sections",),
 }
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
