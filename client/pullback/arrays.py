@@ -29,4 +29,4 @@ def decode(value: TensorValue) -> Array:
     if value.dtype == "bfloat16":
         bits = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
         return bits.view(np.float32).reshape(value.shape)
-    return np.frombuffer(raw, np.dtype(value.dtype).newbyteorder("<")).reshape(value.shape)
+    return np.frombuffer(raw, np.dtype(value.dtype).newbyteorder("<")).reshape(value.shape).copy()

@@ -131,6 +131,7 @@ class Translation:
     graph: dict[str, Any]
     text: str
     spans: dict[str, Span]
+    unpacked: dict[str, int]
 
     def excerpt_at(self, pointer: str) -> str | None:
         """The line with a caret under what `pointer` (into the graph) came from."""
@@ -162,7 +163,7 @@ def translate(text: str) -> Translation:
             reader.statement(statement)
     except RecursionError:
         raise TooDeep("The text is nested too deeply.", hint="Give the inner parts names of their own.") from None
-    return Translation(reader.graph(), text, reader.spans)
+    return Translation(reader.graph(), text, reader.spans, reader.unpacked)
 
 
 def _parse(text: str) -> ast.Module:
@@ -203,6 +204,7 @@ class _Reader:
         self.bound: dict[str, Any] = {}
         self.used: set[str] = set()
         self.fresh = 0
+        self.unpacked: dict[str, int] = {}
         self.words = set(re.findall(r"\w+", text))
 
     def graph(self) -> dict[str, Any]:
@@ -255,6 +257,7 @@ class _Reader:
             self.fail(value, "only a call that returns several values can be unpacked")
         source = self.expression(value, None)
         self.last = {}
+        self.unpacked[source.removeprefix("$")] = len(targets)
         for index, target in enumerate(targets):
             if not isinstance(target, ast.Name):
                 self.fail(target, "values are unpacked into plain names")
@@ -528,6 +531,7 @@ class _Reader:
         while not candidate or candidate in self.words:
             self.fresh += 1
             candidate = f"{prefix}{self.fresh}"
+        self.words.add(candidate)
         return candidate
 
     def define(self, target: ast.Name) -> str:

@@ -51,6 +51,12 @@ def _plan_calls(items: list[ast.expr], evaluate: Evaluate, fail: Fail) -> tuple[
         if tensor is not None:
             tensors += [None] * (dim - len(tensors)) + [tensor]
         dim += keeps
+    last = items[split - 1] if split else None
+    if isinstance(last, ast.Slice) and _is_full(last):
+        calls.append(("slice", [dim - 1, None, None, 1]))  # takes nothing away, but must find its axis
+    behind = sum(not _is_none(item) for item in items[split + 1 :])
+    if behind and dim:
+        calls.append(("slice", [dim + behind - 1, None, None, 1]))  # ... cannot stand for less than nothing
     kept = 0
     for item in reversed(items[split + 1 :]):
         call, keeps, tensor = _one(item, -(kept + 1), evaluate, fail)
@@ -87,6 +93,10 @@ def _integer(node: ast.expr, evaluate: Evaluate, fail: Fail) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     fail(node, "the bounds of a slice are integers")
+
+
+def _is_full(item: ast.Slice) -> bool:
+    return item.lower is None and item.upper is None and item.step is None
 
 
 def _is_none(item: ast.expr) -> bool:

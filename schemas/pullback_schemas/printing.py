@@ -42,7 +42,8 @@ def print_graph(graph: Json, names: Mapping[str, str]) -> str:
     `names` holds, by node, the shortest operator name that means the node's overload with its arguments.
     Reading the text again gives a graph with the same canonical form.
     """
-    lines = [_declaration(name, spec) for name, spec in graph["inputs"].items() if spec or _unused(name, graph)]
+    mentioned = _mentioned(graph)
+    lines = [_declaration(name, spec) for name, spec in graph["inputs"].items() if spec or name not in mentioned]
     for name, tensor in graph["constants"].items():
         lines.append(f"{_declaration(name, tensor)} = {_literal(tensor['data'])}")
     defined = {*graph["inputs"], *graph["constants"], *names}
@@ -55,14 +56,18 @@ def print_graph(graph: Json, names: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _unused(name: str, graph: Json) -> bool:
-    def mentions(value: Any) -> bool:
+def _mentioned(graph: Json) -> set[str]:
+    """The names that some node or output refers to."""
+    names: set[str] = set()
+    pending: list[Any] = [[*node["args"], *node["kwargs"].values()] for node in graph["nodes"]]
+    pending += graph["outputs"].values()
+    while pending:
+        value = pending.pop()
         if isinstance(value, list):
-            return any(mentions(item) for item in value)
-        return is_reference(value) and split_reference(value)[0] == name
-
-    arguments = [[*node["args"], *node["kwargs"].values()] for node in graph["nodes"]]
-    return not mentions(arguments) and not mentions(list(graph["outputs"].values()))
+            pending += value
+        elif is_reference(value):
+            names.add(split_reference(value)[0])
+    return names
 
 
 def _is_default(graph: Json) -> bool:

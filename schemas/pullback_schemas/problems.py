@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_LISTED = 32
+MAX_TEXT = 2000
 
 
 class Problem(BaseModel):
@@ -67,14 +68,19 @@ class ProblemError(Exception):
             title=self.title,
             status=self.status,
             code=self.code,
-            detail=self.detail,
-            pointer=self.pointer or None,
+            detail=_short(self.detail),
+            pointer=_short(self.pointer) or None,
             node=self.node,
             expected=self.expected,
-            got=self.got,
-            hint=self.hint,
+            got=_short(self.got) if isinstance(self.got, str) else self.got,
+            hint=self.hint and _short(self.hint),
             excerpt=self.excerpt,
         )
+
+
+def _short(text: str) -> str:
+    """Whatever a request holds, a problem does not send megabytes of it back."""
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
 
 
 class ProblemsError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from pullback_schemas.expressions import Translation, translate
 from pullback_schemas.graphs import Graph
 from pullback_schemas.problems import (
+    BadReference,
     Findings,
     LimitExceeded,
     ProblemError,
@@ -30,7 +31,8 @@ from pullback_service.protocols.tensor_reader import read_tensor
 from pullback_service.protocols.validation import validate
 
 PROGRAM_BYTES = 64 * 2**20
-PLANNED_STEPS = 200_000
+STEP_BYTES = 4096
+PLANS = 16
 TEXT_BYTES = 4 * 2**20
 
 
@@ -40,6 +42,7 @@ class Source:
 
     program: Program
     translation: Translation | None
+    plans: LRUCache[Any, Plan] = field(default_factory=lambda: LRUCache(PLANS))
 
     @contextmanager
     def quoted(self) -> Iterator[None]:
@@ -54,7 +57,6 @@ class Library:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
-        self._plans: LRUCache[Any, Plan] = LRUCache(PLANNED_STEPS, getsizeof=lambda plan: 1 + len(plan.program.steps))
 
     def source(self, graph: dict[str, Any] | str) -> Source:
         """The program of a graph in either form. Raises its problems, with pointers into the request."""
@@ -62,22 +64,24 @@ class Library:
         if key is not None and key in self._sources:
             return self._sources[key][0]
         source = self._compile(graph)
-        if key is not None and size <= PROGRAM_BYTES:
-            self._sources[key] = source, size
+        weight = size + STEP_BYTES * (1 + len(source.program.steps))
+        if key is not None and weight <= PROGRAM_BYTES:
+            self._sources[key] = source, weight
         return source
 
     def plan(
         self, source: Source, inputs: Mapping[str, TensorType | None], wrt: Sequence[str] | None
     ) -> tuple[Plan, bool]:
         """The plan, and whether it was known. Raises the problems of shapes and dtypes."""
-        key = (source, tuple(sorted(inputs.items())), None if wrt is None else tuple(wrt))
-        known = self._plans.get(key)
+        key = (tuple(sorted(inputs.items())), None if wrt is None else tuple(wrt))
+        known = source.plans.get(key)
         if known is not None:
             return known, True
         with source.quoted():
             plan = make_plan(source.program, inputs, wrt, self.limits)
-        if len(source.program.steps) < PLANNED_STEPS:
-            self._plans[key] = plan
+            if source.translation:
+                _check_unpacked(source.translation, plan)
+        source.plans[key] = plan
         return plan, False
 
     def _compile(self, raw: dict[str, Any] | str) -> Source:
@@ -110,6 +114,21 @@ class Library:
             return Source(compile_program(graph, constants), translation)
 
 
+def _check_unpacked(translation: Translation, plan: Plan) -> None:
+    """`a, b = split(x, 2)` names all the values there are, as in Python."""
+    for step in plan.program.steps:
+        count = translation.unpacked.get(step.id)
+        value = plan.inferred.values[step.slot]
+        if count is not None and isinstance(value, tuple | list) and len(value) != count:
+            raise BadReference(
+                f"{step.call.operator.name} gives {len(value)} values; {count} names stand before the =.",
+                pointer=step.pointer,
+                node=step.id,
+                expected=len(value),
+                got=count,
+            )
+
+
 @contextmanager
 def _quoting(translation: Translation | None) -> Iterator[None]:
     try:
@@ -127,14 +146,16 @@ def _quoting(translation: Translation | None) -> Iterator[None]:
 def _key(graph: dict[str, Any] | str) -> tuple[Any, int]:
     """What tells one graph from another, and its size; None for a graph that is not worth keeping.
 
-    The constants, which may be large, go through orjson, which writes infinity as null; neither is allowed
-    in a constant, so a graph that holds one is never kept.
+    The constants, which may be large, go through orjson, which writes infinity as null; a graph with a null
+    in its constants is not kept.
     """
     if isinstance(graph, str):
         return graph, len(graph)
     try:
-        constants = orjson.dumps(graph.get("constants"))
+        constants = orjson.dumps(graph.get("constants", {}))
     except TypeError:
+        return None, 0
+    if b"null" in constants:
         return None, 0
     rest = repr({name: value for name, value in graph.items() if name != "constants"})
     return (rest, constants), len(rest) + len(constants)

@@ -19,7 +19,7 @@ from pullback_schemas.problems import (
     under,
 )
 from pullback_schemas.requests import BackwardRequest
-from pullback_service.derivatives.cotangents import check_cotangents, complete_cotangents
+from pullback_service.derivatives.cotangents import check_cotangents, complete_cotangents, require_cotangents
 from pullback_service.derivatives.jacobian import check_jacobians
 from pullback_service.program.plan import Plan
 from pullback_service.program.types import TensorType, type_of
@@ -56,11 +56,22 @@ class Seeds:
                 got={name: str(kind) for name, kind in outputs.items()},
             )
         self._read(outputs)
+        if self._plan.is_static:
+            refs = self._plan.program.outputs
+            requires_grad = {name: self._plan.inferred.values_require_grad(ref) for name, ref in refs.items()}
+            require_cotangents(outputs, requires_grad, self._given, is_batched=self._request.is_grads_batched)
         if self._request.jacobian:
             check_jacobians(outputs, self._leaves(), self._plan.limits.max_tensor_elements)
 
     def complete(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A cotangent for every output that needs one."""
+        """A cotangent for every output that needs one. Raises NotDifferentiable where no gradient can flow."""
+        has_gradient = any(output.requires_grad for output in outputs.values())
+        if not has_gradient and self._plan.program.reaches_output(self._plan.wrt):
+            raise NotDifferentiable(
+                "The outputs do not require grad: an operator on every way to them has no derivative or cuts it off.",
+                pointer="/graph",
+                hint="/v1/check shows node by node where requires_grad ends.",
+            )
         return complete_cotangents(outputs, self._given, is_batched=self._request.is_grads_batched)
 
     def _read(self, outputs: Mapping[str, TensorType]) -> None:
@@ -83,7 +94,7 @@ class Seeds:
                 raise WrongCount(
                     f"A list of grad_tensors has one entry an output, {len(outputs)} here.",
                     pointer="/grad_tensors",
-                    expected=list(outputs),
+                    expected=list(outputs)[:MAX_LISTED],
                     got=len(sent),
                     hint=f'Send an object: {{"{next(iter(outputs))}": [...]}}; or a list with null for none.',
                 )
@@ -122,7 +133,7 @@ def _refuse_unknown(names: Mapping[str, Any], outputs: Mapping[str, TensorType])
                 UnknownOutput(
                     f"The graph has no output {name!r}.",
                     pointer=pointer_to("grad_tensors", name),
-                    expected=list(outputs),
+                    expected=list(outputs)[:MAX_LISTED],
                     got=name,
                     hint=f"Did you mean {close[0]!r}?" if close else None,
                 )

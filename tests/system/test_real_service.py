@@ -97,7 +97,6 @@ def test_a_worker_that_dies_in_every_try_costs_its_request_an_honest_503(own_ser
                     killed.add(worker)
         response = pending.result()
     assert (response.status_code, response.json()["code"]) == (503, "worker_died")
-    assert response.headers["retry-after"]
     assert len(killed) >= 2
 
 

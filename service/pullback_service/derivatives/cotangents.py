@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -75,25 +75,37 @@ def _check(name: str, output: TensorType, given: TensorType, is_batched: bool) -
         )
 
 
+def require_cotangents(
+    outputs: Mapping[str, TensorType],
+    requires_grad: Mapping[str, bool | None],
+    given: Collection[str],
+    *,
+    is_batched: bool,
+) -> None:
+    """Raise GradTensorRequired for each output that needs a cotangent and has neither one nor an implicit 1."""
+    findings = Findings()
+    for name, output in outputs.items():
+        is_implicit = output.numel == 1 and not output.dtype.is_complex and (given or not is_batched)
+        if requires_grad[name] and name not in given and not is_implicit:
+            findings.add(_missing(name, output, is_batched))
+    findings.check()
+
+
 def complete_cotangents(
     outputs: Mapping[str, Tensor], given: Mapping[str, Tensor], *, is_batched: bool
 ) -> dict[str, Tensor]:
-    """A cotangent for each output that needs one; the implicit 1 for an output with one real element.
+    """A cotangent for each output that requires grad; the implicit 1 for an output with one real element.
 
     Raises GradTensorRequired for each that is missing.
     """
-    findings = Findings()
-    complete: dict[str, Tensor] = {}
-    batch = next((tensor.shape[:1] for tensor in given.values()), None) if is_batched else torch.Size()
+    requires_grad = {name: output.requires_grad for name, output in outputs.items()}
+    types = {name: type_of(output) for name, output in outputs.items()}
+    require_cotangents(types, requires_grad, given, is_batched=is_batched)
+    complete = dict(given)
+    batch = next((tensor.shape[:1] for tensor in given.values()), torch.Size()) if is_batched else torch.Size()
     for name, output in outputs.items():
-        if name in given:
-            complete[name] = given[name]
-        elif output.requires_grad:
-            if output.numel() != 1 or output.is_complex() or batch is None:
-                findings.add(_missing(name, type_of(output), is_batched))
-            else:
-                complete[name] = torch.ones(batch + output.shape, dtype=output.dtype, device=output.device)
-    findings.check()
+        if output.requires_grad and name not in given:
+            complete[name] = torch.ones(batch + output.shape, dtype=output.dtype, device=output.device)
     return complete
 
 

@@ -17,6 +17,7 @@ ELEMENTS_AT_ONCE = 2**22
 
 def check_jacobians(outputs: Mapping[str, TensorType], wrt: Mapping[str, TensorType], max_elements: int) -> None:
     """Refuse Jacobians of complex tensors, and those whose dense form is larger than a tensor may be."""
+    total = 0
     for y, output in outputs.items():
         for x, leaf in wrt.items():
             if output.dtype.is_complex or leaf.dtype.is_complex:
@@ -33,13 +34,14 @@ def check_jacobians(outputs: Mapping[str, TensorType], wrt: Mapping[str, TensorT
                     got=len(output.shape) + len(leaf.shape),
                 )
             size = extent(output.shape + leaf.shape)
-            if output.is_differentiable and size > max_elements:
+            total += size
+            if output.is_differentiable and total > max_elements:
                 raise LimitExceeded(
-                    f"The dense Jacobian of {y!r} with respect to {x!r} has {size:,} elements; the limit is "
+                    f"The dense Jacobians up to that of {y!r} by {x!r} have {total:,} elements; the limit is "
                     f"{max_elements:,}.",
                     pointer="/jacobian",
                     expected=max_elements,
-                    got=size,
+                    got=total,
                     hint="Ask for v^T J with grad_tensors instead; that is what it is for.",
                 )
 

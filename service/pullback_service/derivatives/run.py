@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pullback_service.program.failures import naming_step
 from pullback_service.program.guards import VALUE_GUARDS
-from pullback_service.program.inference import infer_late
+from pullback_service.program.inference import infer_late, naming_output
 from pullback_service.program.plan import Plan
 from pullback_service.program.program import Step
 from pullback_service.program.references import fill, look_up
@@ -37,7 +37,10 @@ def run_forward(plan: Plan, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
             values.append(_run_step(step, values))
             for slot in unused:
                 values[slot] = None
-        outputs = {name: look_up(ref, values) for name, ref in program.outputs.items()}
+        outputs = {}
+        for name, ref in program.outputs.items():
+            with naming_output(name):
+                outputs[name] = look_up(ref, values)
     return outputs, {name: leaves[name] for name in plan.wrt}
 
 

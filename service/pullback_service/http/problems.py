@@ -6,10 +6,10 @@ import logging
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from pullback_schemas.problems import InternalError, MethodNotAllowed, NotFound, ProblemError, describe
+from pullback_schemas.problems import Busy, InternalError, MethodNotAllowed, NotFound, ProblemError, describe
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def problem_response(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
     """The response that tells of a problem."""
     body = describe(error).model_dump_json(exclude_none=True)
-    if error.status == 503:
+    if isinstance(error, Busy):
         headers = {**(headers or {}), "retry-after": str(RETRY_AFTER_S)}
     return Response(body, error.status, headers, PROBLEM_JSON)
 
@@ -49,6 +49,10 @@ def install_problems(app: FastAPI) -> None:
                 NotFound("There is nothing at this address.", hint="GET /docs shows what there is.")
             )
         return problem_response(_unforeseen(error))
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_disconnect(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody is there to read it
 
     @app.exception_handler(Exception)
     async def on_exception(_: Request, error: Exception) -> Response:

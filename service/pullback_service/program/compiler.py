@@ -166,8 +166,11 @@ def _duplicates(graph: Graph) -> Iterator[DuplicateName]:
     definitions = [(name, "an input", pointer_to("inputs", name)) for name in graph.inputs or {}]
     definitions += [(name, "a constant", pointer_to("constants", name)) for name in graph.constants]
     definitions += [(n.id, "a node", pointer_to("nodes", i, "id")) for i, n in enumerate(graph.nodes)]
+    listed: set[str] = set()
     for place, name in enumerate(graph.outputs if isinstance(graph.outputs, list) else []):
-        if name in graph.outputs[:place]:  # type: ignore[index]
+        if name not in listed:
+            listed.add(name)
+        else:
             yield DuplicateName(
                 f"{name!r} is listed twice.", pointer=pointer_to("outputs", place), hint="List each output once."
             )

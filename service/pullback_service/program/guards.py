@@ -68,10 +68,28 @@ def _finite(args: list[Any]) -> None:
         raise OpFailed("The matrix holds NaN or infinity.", hint="linalg.eigvals needs finite values.")
 
 
+def _divisible(args: list[Any]) -> None:
+    """The smallest integer divided by -1 does not fit, and ends the process with SIGFPE."""
+    dividend, divisor = (torch.as_tensor(arg) for arg in args[:2])
+    dtype = torch.result_type(dividend, divisor)
+    if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
+        return
+    if bool((divisor == -1).any()) and bool((dividend == torch.iinfo(dtype).min).any()):
+        raise OpFailed(f"The smallest {dtype} divided by -1 does not fit {dtype}.".replace("torch.", ""))
+
+
 VALUE_GUARDS: dict[str, Callable[[list[Any]], None]] = {
     # LAPACK's geev without vectors segfaults on NaN and infinity; syev gives finite nonsense.
     "aten.linalg_eigvalsh.default": _finite,
     "aten.linalg_eigvals.default": _finite,
+    **dict.fromkeys(
+        [
+            *("aten.div.Tensor_mode", "aten.div.Scalar_mode", "aten.divide.Tensor_mode", "aten.divide.Scalar_mode"),
+            *("aten.floor_divide.default", "aten.floor_divide.Scalar", "aten.fmod.Tensor", "aten.fmod.Scalar"),
+            *("aten.remainder.Tensor", "aten.remainder.Scalar", "aten.remainder.Scalar_Tensor"),
+        ],
+        _divisible,
+    ),
 }
 
 

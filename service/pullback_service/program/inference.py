@@ -83,6 +83,11 @@ class Inferred:
         value = self.values[ref.slot]
         return None if value is UNKNOWN else type_of(look_up(ref, self.values))
 
+    def values_require_grad(self, ref: Ref) -> bool | None:
+        """Torch's own `requires_grad` of the value, None if unknown."""
+        value = self.values[ref.slot]
+        return None if value is UNKNOWN else bool(look_up(ref, self.values).requires_grad)
+
     def requires_grad(self, ref: Ref) -> bool | None:
         """Whether a gradient flows through the value to wrt, None if unknown."""
         value = self.values[ref.slot]
@@ -125,8 +130,10 @@ def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozen
 
 def infer_late(step: Step, values: list[Any], limits: Limits) -> None:
     """The same checks for one step, with the real values of its arguments, just before it runs."""
-    args = without_masks(step.call.operator.name, _filled(step, values)[0])
-    bound = largest_dynamic(step.call.operator.name, args)
+    args = _filled(step, values)[0]
+    with naming_step(step, args, {}):
+        args = without_masks(step.call.operator.name, args)
+        bound = largest_dynamic(step.call.operator.name, args)
     if bound is not None:
         if bound > limits.max_tensor_elements:
             raise _too_large(step, "it could give", bound, limits.max_tensor_elements)
@@ -227,7 +234,9 @@ def _too_large(step: Step, what: str, got: int, limit: int) -> LimitExceeded:
 
 
 def _fake_mode() -> FakeTensorMode:
-    return FakeTensorMode(allow_fallback_kernels=False)
+    mode = FakeTensorMode(allow_fallback_kernels=False)
+    mode.cache_enabled = False  # it is shared by all modes and never shrinks
+    return mode
 
 
 def _fake(mode: FakeTensorMode, kind: TensorType | None, requires_grad: bool) -> Any:

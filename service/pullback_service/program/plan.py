@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pullback_schemas.problems import (
+    MAX_LISTED,
     DtypeMismatch,
     Findings,
     MissingInput,
@@ -43,7 +44,7 @@ def make_plan(program: Program, inputs: InputTypes, wrt: Sequence[str] | None, l
     """The plan for `program` with inputs of these types (None: unknown), differentiated by `wrt`.
 
     `wrt` None means every floating or complex input; empty means no derivative. Inputs must have been
-    checked with `check_inputs`. Raises what `infer` raises, under /graph.
+    checked with `check_inputs`. Raises what `infer` raises.
     """
     chosen = default_wrt(inputs) if wrt is None else tuple(wrt)
     inferred = infer(program, {name: inputs.get(name) for name in program.inputs}, frozenset(chosen), limits)
@@ -63,7 +64,7 @@ def check_inputs(program: Program, inputs: InputTypes, *, complete: bool) -> Non
     """
     findings = Findings()
     for name in inputs:
-        if name not in program.inputs:
+        if name not in program.inputs and len(findings.errors) < MAX_LISTED:
             findings.add(unknown_input(program, name, pointer_to("inputs", name)))
     sizes: dict[str, tuple[int, str]] = {}
     for name, spec in program.inputs.items():
@@ -71,13 +72,13 @@ def check_inputs(program: Program, inputs: InputTypes, *, complete: bool) -> Non
         if kind is not None:
             with findings.catch():
                 _check_input(name, kind, spec, sizes)
-        elif complete and name not in inputs:
+        elif complete and name not in inputs and len(findings.errors) < MAX_LISTED:
             findings.add(
                 MissingInput(
                     f"The graph needs the input {name!r}.",
                     pointer=pointer_to("inputs"),
-                    expected=sorted(program.inputs),
-                    got=sorted(inputs),
+                    expected=sorted(program.inputs)[:MAX_LISTED],
+                    got=sorted(inputs)[:MAX_LISTED],
                     hint=f"Send inputs[{name!r}], or define {name!r} in the graph.",
                 )
             )
@@ -90,7 +91,7 @@ def unknown_input(program: Program, name: str, pointer: str) -> UnknownInput:
     return UnknownInput(
         f"The graph has no input {name!r}.",
         pointer=pointer,
-        expected=sorted(program.arguments),
+        expected=sorted(program.arguments)[:MAX_LISTED],
         got=name,
         hint=f"Did you mean {close[0]!r}?" if close else None,
     )

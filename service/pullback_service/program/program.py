@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,6 +80,14 @@ class Program:
         """The names of inputs and constants, in the order of their slots."""
         return [*self.inputs, *self.constants]
 
+    def reaches_output(self, names: Collection[str]) -> bool:
+        """Whether some output is computed from one of these inputs or constants."""
+        reached = {slot for slot, name in enumerate(self.arguments) if name in names}
+        for step in self.steps:
+            if any(ref.slot in reached for ref in step.refs):
+                reached.add(step.slot)
+        return any(ref.slot in reached for ref in self.outputs.values())
+
     @cached_property
     def last_uses(self) -> list[list[int]]:
         """By step: the slots of earlier steps that nothing needs after it."""
@@ -87,7 +95,7 @@ class Program:
         needed = {ref.slot for ref in self.outputs.values()}
         last_uses: list[list[int]] = []
         for step in reversed(self.steps):
-            used = {ref.slot for ref in step.refs if ref.slot >= first}
+            used = {step.slot, *(ref.slot for ref in step.refs if ref.slot >= first)}
             last_uses.append(sorted(used - needed))
             needed |= used
         return last_uses[::-1]

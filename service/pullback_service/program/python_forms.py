@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pullback_schemas.problems import RefusedOp
+
 Arguments = tuple[list[Any], dict[str, Any]]
 
 
@@ -27,7 +29,16 @@ def _tensordot(args: list[Any], kwargs: dict[str, Any]) -> Arguments:
     return args, kwargs
 
 
+def _embedding(args: list[Any], kwargs: dict[str, Any]) -> Arguments:
+    """A negative padding_idx counts from the end in torch.nn.functional, and means none in ATen."""
+    padding = args[2] if len(args) > 2 else kwargs.get("padding_idx")
+    if isinstance(padding, int) and padding < 0:
+        raise RefusedOp("A negative padding_idx is not served.", got=padding, hint="Count the row from the start.")
+    return args, kwargs
+
+
 PYTHON_FORMS: dict[str, Callable[[list[Any], dict[str, Any]], Arguments]] = {
+    "embedding": _embedding,
     "norm": _norm,
     "tensordot": _tensordot,
 }

@@ -177,6 +177,19 @@ def _round_once(wide: Array, dtype: str) -> Array:
     return narrow
 
 
+def _to_bfloat16(wide: Tensor) -> Tensor:
+    """Rounded once, to the nearest and to even at a tie; torch's own conversion goes through float32."""
+    guess = wide.to(torch.bfloat16)
+    bits = guess.view(torch.int16)
+    nearest = guess
+    for step in (-1, 1):
+        other = (bits + step).view(torch.bfloat16)
+        error, other_error = (wide - nearest.double()).abs(), (wide - other.double()).abs()
+        is_even = (bits + step) % 2 == 0
+        nearest = torch.where((other_error < error) | ((other_error == error) & is_even), other, nearest)
+    return torch.where(guess.isfinite(), nearest, guess)
+
+
 def _spell(value: Any) -> str:
     """What came, as JSON spells it; a number beyond float64 came as infinity."""
     if isinstance(value, float) and math.isinf(value):
@@ -211,7 +224,7 @@ class _Elements:
             raise self.too_large(index, dtype) from None
 
     def integer(self, index: int, value: int | float) -> int:
-        if isinstance(value, float) and not (value.is_integer() and abs(value) <= 2**53):
+        if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
             raise InvalidElement(
                 f"{value} is no integer.", pointer=self.pointer(index), expected="an integer", got=_spell(value)
             )
@@ -221,7 +234,7 @@ class _Elements:
         if dtype != torch.bfloat16:
             return torch.from_numpy(self.floats(dtype))
         wide = self.floats(torch.float64)
-        tensor = torch.from_numpy(wide).to(torch.bfloat16)
+        tensor = _to_bfloat16(torch.from_numpy(wide))
         self.refuse_overflow(tensor.isinf().numpy() & np.isfinite(wide), dtype)
         return tensor
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 MAX_PAUSE_S = 10.0
+STARTED_IN_S = 120
 TRIES = 2
 
 _LOST = (ConnectionError, asyncio.IncompleteReadError)
@@ -134,6 +135,10 @@ class ProcessWorkers(AbstractWorkers):
 
     def _end(self, worker: Worker) -> None:
         self._alive.discard(worker)
+        idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        for other in reversed(idle):
+            if other is not worker:
+                self._idle.put_nowait(other)
         _keep(asyncio.create_task(worker.end()), self._ending)
 
     def _start_one(self) -> None:
@@ -192,7 +197,9 @@ async def start_worker(settings: Settings) -> Worker:
     reader, writer = await asyncio.open_connection(sock=ours)
     worker = Worker(process, reader, writer)
     try:
-        if await reader.readexactly(1) != READY:
+        async with asyncio.timeout(STARTED_IN_S):
+            greeting = await reader.readexactly(1)
+        if greeting != READY:
             raise ConnectionError("the worker said something else than that it is ready")
     except BaseException:
         await asyncio.shield(worker.end())
