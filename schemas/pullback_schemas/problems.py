@@ -5,8 +5,7 @@ A problem's `code` and `status` are stable; its sentences are not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,15 +102,37 @@ def describe(error: ProblemError | ProblemsError) -> Problem:
     return first if len(found) == 1 else first.model_copy(update={"errors": found})
 
 
-@contextmanager
-def under(prefix: str) -> Iterator[None]:
+class under:  # reads as a preposition: `with under("/inputs/x"):`
     """Whatever problem is raised inside lies under `prefix` of the request."""
-    try:
-        yield
-    except (ProblemError, ProblemsError) as error:
-        for problem in each_problem(error):
-            problem.pointer = prefix + problem.pointer
-        raise
+
+    __slots__ = ("prefix",)
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, ProblemError | ProblemsError):
+            for problem in each_problem(error):
+                problem.pointer = self.prefix + problem.pointer
+
+
+class _Catch:
+    __slots__ = ("errors",)
+
+    def __init__(self, errors: list[ProblemError]) -> None:
+        self.errors = errors
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
+        if isinstance(error, ProblemError | ProblemsError):
+            self.errors.extend(each_problem(error))
+            return True
+        return False
 
 
 class Findings:
@@ -124,13 +145,9 @@ class Findings:
         """Note one problem and go on."""
         self.errors.append(error)
 
-    @contextmanager
-    def catch(self) -> Iterator[None]:
+    def catch(self) -> _Catch:
         """Note the problems raised inside and go on after the block."""
-        try:
-            yield
-        except (ProblemError, ProblemsError) as error:
-            self.errors.extend(each_problem(error))
+        return _Catch(self.errors)
 
     def check(self) -> None:
         """Raise what was found, if anything was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -26,8 +27,10 @@ def main() -> None:
     logging.getLogger("pullback").info("settings: %s", settings)
     # uvicorn drains on SIGTERM and then raises it again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    app = create_app(settings)
+    gc.freeze()  # what is loaded now stays; the collector need not walk it again
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         access_log=False,

@@ -59,7 +59,7 @@ class Seeds:
         if self._plan.is_static:
             refs = self._plan.program.outputs
             requires_grad = {name: self._plan.inferred.values_require_grad(ref) for name, ref in refs.items()}
-            require_cotangents(outputs, requires_grad, self._given, is_batched=self._request.is_grads_batched)
+            self._require(outputs, requires_grad)
         if self._request.jacobian:
             check_jacobians(outputs, self._leaves(), self._plan.limits.max_tensor_elements)
 
@@ -72,7 +72,13 @@ class Seeds:
                 pointer="/graph",
                 hint="/v1/check shows node by node where requires_grad ends.",
             )
+        if not self._plan.is_static:
+            requires_grad = {name: output.requires_grad for name, output in outputs.items()}
+            self._require({name: type_of(output) for name, output in outputs.items()}, requires_grad)
         return complete_cotangents(outputs, self._given, is_batched=self._request.is_grads_batched)
+
+    def _require(self, outputs: Mapping[str, TensorType], requires_grad: Mapping[str, bool | None]) -> None:
+        require_cotangents(outputs, requires_grad, self._given, is_batched=self._request.is_grads_batched)
 
     def _read(self, outputs: Mapping[str, TensorType]) -> None:
         findings = Findings()
@@ -107,15 +113,17 @@ class Seeds:
                 yield name, pointer_to("grad_tensors", key), value
 
     def _check_batch(self) -> None:
+        if self.batch is None:
+            return
         limit = self._plan.limits.max_tensor_elements
         for name, kind in self._leaves().items():
-            if (self.batch or 0) * kind.numel > limit:
+            if self.batch * kind.numel > limit:
                 raise LimitExceeded(
                     f"The gradients of {name!r} for {self.batch} grad_tensors have "
-                    f"{(self.batch or 0) * kind.numel:,} elements; the limit is {limit:,}.",
+                    f"{self.batch * kind.numel:,} elements; the limit is {limit:,}.",
                     pointer="/grad_tensors",
                     expected=limit,
-                    got=(self.batch or 0) * kind.numel,
+                    got=self.batch * kind.numel,
                 )
 
     def _leaves(self) -> dict[str, TensorType]:

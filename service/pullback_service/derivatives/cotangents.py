@@ -94,13 +94,10 @@ def require_cotangents(
 def complete_cotangents(
     outputs: Mapping[str, Tensor], given: Mapping[str, Tensor], *, is_batched: bool
 ) -> dict[str, Tensor]:
-    """A cotangent for each output that requires grad; the implicit 1 for an output with one real element.
+    """A cotangent for each output that requires grad: the given one, else 1 for its one element.
 
-    Raises GradTensorRequired for each that is missing.
+    `require_cotangents` must have passed.
     """
-    requires_grad = {name: output.requires_grad for name, output in outputs.items()}
-    types = {name: type_of(output) for name, output in outputs.items()}
-    require_cotangents(types, requires_grad, given, is_batched=is_batched)
     complete = dict(given)
     batch = next((tensor.shape[:1] for tensor in given.values()), torch.Size()) if is_batched else torch.Size()
     for name, output in outputs.items():

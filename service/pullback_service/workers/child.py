@@ -10,6 +10,9 @@ from socket import socket
 from pullback_service.settings import Settings
 from pullback_service.workers.frames import READY, receive_call, send_reply
 
+GARBAGE = 20_000
+"""New objects before the collector looks at them: some dozens of small requests."""
+
 
 def main(descriptor: int, settings: Settings) -> None:
     """Get ready, say so, and answer."""
@@ -18,7 +21,9 @@ def main(descriptor: int, settings: Settings) -> None:
     warnings.simplefilter("ignore")
     connection = socket(fileno=descriptor)
     engine = build_engine(settings)
+    # torch's own objects live as long as the process, and a request leaves few cycles.
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     connection.sendall(READY)
     while (call := receive_call(connection)) is not None:
         send_reply(connection, engine.answer(call))

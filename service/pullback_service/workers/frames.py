@@ -31,14 +31,16 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
 
 
 def receive_call(connection: socket) -> Call | None:
-    """The next call, None when the HTTP process is gone."""
-    header = _receive(connection, _CALL.size)
-    if header is None:
+    """The next call, None when the HTTP process is gone. A small one takes a single system call."""
+    start = _receive(connection, b"", _CALL.size)
+    if start is None:
         return None
-    operation_size, body_size = _CALL.unpack(header)
-    operation = _receive(connection, operation_size)
-    body = _receive(connection, body_size)
-    return None if operation is None or body is None else Call(operation.decode(), body)
+    operation_size, body_size = _CALL.unpack_from(start)
+    whole = _receive(connection, start, _CALL.size + operation_size + body_size)
+    if whole is None:
+        return None
+    body_at = _CALL.size + operation_size
+    return Call(whole[_CALL.size : body_at].decode(), whole[body_at:])
 
 
 def send_reply(connection: socket, reply: Reply) -> None:
@@ -52,9 +54,16 @@ def send_reply(connection: socket, reply: Reply) -> None:
         connection.sendall(reply.body)
 
 
-def _receive(connection: socket, size: int) -> bytes | None:
+def _receive(connection: socket, start: bytes, size: int) -> bytes | None:
+    """At least `size` bytes, of which `start` came already. Calls never overlap, so what follows belongs to it."""
+    if len(start) >= size:
+        return start
+    if size <= ONE_PIECE:
+        more = connection.recv(ONE_PIECE)
+        return _receive(connection, start + more, size) if more else None
     buffer = bytearray(size)
-    view = memoryview(buffer)
+    buffer[: len(start)] = start
+    view = memoryview(buffer)[len(start) :]
     while view:
         count = connection.recv_into(view)
         if count == 0:

@@ -38,8 +38,7 @@ class Worker:
 
     async def exchange(self, call: Call) -> Reply:
         """Send a call, await its reply. Raises one of _LOST when the process has ended."""
-        self.writer.write(pack_call(call))
-        self.writer.write(call.body)
+        self.writer.writelines([pack_call(call), call.body])
         await self.writer.drain()
         return await read_reply(self.reader)
 
@@ -112,15 +111,14 @@ class ProcessWorkers(AbstractWorkers):
 
     async def _take(self, deadline: float) -> Worker:
         """A live idle worker. Raises Busy when too many wait already, or none comes free in time."""
-        if self._idle.empty() and self._waiting >= self._settings.max_waiting:
+        if not self._idle.empty():
+            return self._idle.get_nowait()
+        if self._waiting >= self._settings.max_waiting:
             raise Busy("Every worker is busy and the queue is full.", hint="Try again soon.")
         self._waiting += 1
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
-                worker = await self._idle.get()
-                while worker not in self._alive:
-                    worker = await self._idle.get()
-                return worker
+                return await self._idle.get()
         except TimeoutError:
             raise Busy("No worker came free before the deadline.", hint="Try again soon.") from None
         finally:
