@@ -214,7 +214,7 @@ def test_no_float_prints_with_more_digits_than_it_needs(dtype, kind):
 
 
 def test_a_float32_whose_shortest_digits_lie_near_a_tie_reads_back_to_itself():
-    """Design, section 2: bit for bit. Through float64 on the way, 7.038531e-26 rounds to the neighbour."""
+    """Every finite value reads back bit for bit. Through float64 on the way, 7.038531e-26 rounds to the neighbour."""
     tensor = torch.from_numpy(np.array([0x15AE43FD], dtype=np.uint32)).view(torch.float32)
     assert orjson.dumps(write_tensor(tensor)["data"]) == b"[7.038531e-26]"
     assert bits(through_json(tensor)) == bits(tensor)
@@ -564,7 +564,7 @@ def test_a_refused_element_is_shown_and_so_is_what_would_fit(service):
 
 
 def test_a_refused_infinite_number_is_not_shown_as_null(service):
-    """Design, section 2: nothing turns into null."""
+    """Nothing turns into null."""
     problem = send(service, full("bool", None, "[1e999]")).json()
     assert (problem["code"], problem["got"]) == ("invalid_element", "Infinity")
 

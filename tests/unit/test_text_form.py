@@ -530,7 +530,7 @@ def test_what_an_operator_refuses_is_quoted_with_carets_under_it(post, text, inp
 
 @pytest.mark.parametrize("text", ["y = max(x, 0)", "y = x.shape", "y = split(x, 2)", "split(x, 2)"])
 def test_an_output_that_is_no_tensor_is_quoted_though_no_return_names_it(post, text):
-    """Design, section 3: errors quote the text with a caret under the place."""
+    """Errors quote the text with a caret under the place."""
     problem = post("check", graph=text).json()
     assert problem["code"] == "bad_reference"
     assert "^" in problem["excerpt"]
