@@ -34,7 +34,7 @@ def report_check(plan: Plan, inputs: Mapping[str, TensorType | None], flops: int
         "bytes": inferred.bytes,
         "flops": flops,
     }
-    flows = [inferred.requires_grad(ref) for ref in program.outputs.values()]
+    flows = [inferred.is_differentiable(ref) for ref in program.outputs.values()]
     return {
         "graph": graph,
         "text": print_graph(graph, {step.id: step.shortest_op for step in program.steps}),
@@ -42,7 +42,8 @@ def report_check(plan: Plan, inputs: Mapping[str, TensorType | None], flops: int
         "inputs": {name: _input(name, inputs.get(name), plan) for name in program.inputs},
         "nodes": {step.id: _node(step, inferred) for step in program.steps},
         "outputs": {
-            name: _value(inferred.type_of(ref), inferred.requires_grad(ref)) for name, ref in program.outputs.items()
+            name: _value(inferred.type_of(ref), inferred.is_differentiable(ref))
+            for name, ref in program.outputs.items()
         },
         "differentiable": True if True in flows else None if None in flows else False,
         "cost": cost if is_complete else None,
@@ -62,7 +63,7 @@ def _node(step: Step, inferred: Inferred) -> Json:
         )
         refs = [Ref(step.slot, () if name == "" else (i,), "") for i, name in enumerate(names)]
         values = {
-            name: _value(inferred.type_of(ref), inferred.requires_grad(ref))
+            name: _value(inferred.type_of(ref), inferred.is_differentiable(ref))
             for name, ref in zip(names, refs, strict=True)
         }
     return {"op": step.call.operator.name, "signature": step.call.operator.signature, "values": values}

@@ -58,7 +58,7 @@ class Seeds:
         self._read(outputs)
         if self._plan.is_static:
             refs = self._plan.program.outputs
-            requires_grad = {name: self._plan.inferred.values_require_grad(ref) for name, ref in refs.items()}
+            requires_grad = {name: self._plan.inferred.requires_grad(ref) for name, ref in refs.items()}
             self._require(outputs, requires_grad)
         if self._request.jacobian:
             check_jacobians(outputs, self._leaves(), self._plan.limits.max_tensor_elements)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,15 +15,6 @@ IMPLICIT = "grad can be implicitly created only for scalar outputs"
 IMPLICIT_COMPLEX = "grad can be implicitly created only for real scalar outputs but got"
 LOOPED = "g, m, r = native_group_norm(x, None, None, 1, 4, 3, 2, 1e-5); y = g + m.sum()"
 """The backward pass of this operator, with gradients for its mean as well, writes in place, which vmap refuses."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As many threads as a worker has: some kernels sum in another order on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def real(*shape: int, seed: int = 0) -> Tensor:

@@ -56,15 +56,6 @@ def probabilities(*shape: int) -> Tensor:
     return torch.softmax(real(*shape), -1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As many threads as a worker has: some kernels sum in another order on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @dataclass(frozen=True, eq=False)
 class Row:
     """A graph, and the function of the same inputs that it must be."""

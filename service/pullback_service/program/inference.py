@@ -83,18 +83,15 @@ class Inferred:
         value = self.values[ref.slot]
         return None if value is UNKNOWN else type_of(look_up(ref, self.values))
 
-    def values_require_grad(self, ref: Ref) -> bool | None:
+    def requires_grad(self, ref: Ref) -> bool | None:
         """Torch's own `requires_grad` of the value, None if unknown."""
         value = self.values[ref.slot]
         return None if value is UNKNOWN else bool(look_up(ref, self.values).requires_grad)
 
-    def requires_grad(self, ref: Ref) -> bool | None:
-        """Whether a gradient flows through the value to wrt, None if unknown."""
-        value = self.values[ref.slot]
-        if value is UNKNOWN:
-            return None
-        tensor = look_up(ref, self.values)
-        return bool(tensor.requires_grad) and can_be_differentiated(tensor)
+    def is_differentiable(self, ref: Ref) -> bool | None:
+        """Whether a gradient flows through the value all the way to wrt, None if unknown."""
+        is_required = self.requires_grad(ref)
+        return is_required and can_be_differentiated(look_up(ref, self.values))
 
 
 def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozenset[str], limits: Limits) -> Inferred:

@@ -97,7 +97,8 @@ class ProcessWorkers(AbstractWorkers):
                 self._replace(worker)
                 raise
             else:
-                self._idle.put_nowait(worker)
+                if worker in self._alive:
+                    self._idle.put_nowait(worker)
                 return reply
         raise WorkerDied(
             f"The worker process ended while it ran this request, {TRIES} times.",
