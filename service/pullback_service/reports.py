@@ -34,18 +34,15 @@ def report_check(plan: Plan, inputs: Mapping[str, TensorType | None], flops: int
         "bytes": inferred.bytes,
         "flops": flops,
     }
-    flows = [inferred.is_differentiable(ref) for ref in program.outputs.values()]
+    flows = {name: inferred.is_differentiable(ref) for name, ref in program.outputs.items()}
     return {
         "graph": graph,
         "text": print_graph(graph, {step.id: step.shortest_op for step in program.steps}),
         "sha256": program.sha256,
         "inputs": {name: _input(name, inputs.get(name), plan) for name in program.inputs},
         "nodes": {step.id: _node(step, inferred) for step in program.steps},
-        "outputs": {
-            name: _value(inferred.type_of(ref), inferred.is_differentiable(ref))
-            for name, ref in program.outputs.items()
-        },
-        "differentiable": True if True in flows else None if None in flows else False,
+        "outputs": {name: _value(inferred.type_of(ref), flows[name]) for name, ref in program.outputs.items()},
+        "differentiable": True if True in flows.values() else None if None in flows.values() else False,
         "cost": cost if is_complete else None,
     }
 
