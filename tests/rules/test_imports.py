@@ -28,6 +28,10 @@ MAY_IMPORT = {
     ),
     "service/pullback_service/program": ({"torch", "numpy", "pullback_schemas"}, {"program"}),
     "service/pullback_service/derivatives": ({"torch", "pullback_schemas"}, {"derivatives", "program"}),
+    "service/pullback_service/operations": (
+        {"torch", "orjson", "pullback_schemas"},
+        {"operations", "derivatives", "program", "protocols", "library", "clock"},
+    ),
     "service/pullback_service/workers": (
         {"pullback_schemas"},
         {"workers", "settings", "engine"},  # engine: inside functions only, see below

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -91,3 +91,8 @@ def refuse_shape(shape: Sequence[int], max_elements: int, pointer: str = "", nod
 def type_of(tensor: Tensor) -> TensorType:
     """The type of a tensor, fake ones included."""
     return TensorType(tensor.dtype, tuple(tensor.shape))
+
+
+def types_of(tensors: Mapping[str, Tensor]) -> dict[str, TensorType]:
+    """Their types, by name."""
+    return {name: type_of(tensor) for name, tensor in tensors.items()}

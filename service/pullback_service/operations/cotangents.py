@@ -26,7 +26,7 @@ from pullback_service.program.types import TensorType, type_of
 from pullback_service.protocols.tensor_reader import read_tensor
 
 
-class Seeds:
+class RequestCotangents:
     """The vectors of v^T J for one request: `read` once the outputs' types are known, then `complete`."""
 
     def __init__(self, request: BackwardRequest, plan: Plan) -> None:

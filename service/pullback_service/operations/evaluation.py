@@ -1,0 +1,104 @@
+"""What the operations on a graph share: the request read, the plan, the answer with its `meta`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from pullback_schemas.problems import DeviceUnavailable, Findings, pointer_to, under
+from pullback_schemas.requests import OperationRequest
+from pullback_service.clock import Clock
+from pullback_service.library import Library
+from pullback_service.program.plan import Plan, check_inputs, check_wrt
+from pullback_service.program.program import Program
+from pullback_service.program.types import DTYPES, TensorType, types_of
+from pullback_service.protocols.native_json import write_tensors
+from pullback_service.protocols.strict_json import parse_json
+from pullback_service.protocols.tensor_reader import read_tensor
+from pullback_service.protocols.validation import validate
+
+Document = dict[str, Any]
+Operation = Callable[[Library, bytes, Clock], Document]
+Request = TypeVar("Request", bound=OperationRequest)
+
+
+class Evaluation(Generic[Request]):
+    """A request for values or derivatives of a graph, its graph and inputs read and checked."""
+
+    def __init__(self, request: Request, library: Library, clock: Clock) -> None:
+        self.request = request
+        self.library = library
+        self.clock = clock
+        _check_device(request.device)
+        self.source = library.source(request.graph)
+        self.inputs = _read_inputs(request, self.source.program, library.limits.max_tensor_elements)
+        self._was_known = False
+        clock.lap("decode")
+
+    def plan(self, wrt: Sequence[str] | None) -> Plan:
+        """The plan for these inputs, differentiated by `wrt` (None: by every floating or complex input)."""
+        types = types_of(self.inputs)
+        if wrt is not None:
+            check_wrt(self.source.program, types, wrt)
+        plan, self._was_known = self.library.plan(self.source, types, wrt)
+        self.clock.lap("plan")
+        return plan
+
+    def write(self, tensors: Mapping[str, Tensor | None]) -> Document:
+        """Named tensors in the form that the caller asked for."""
+        return write_tensors(tensors, self.request.encoding)
+
+    def answer(self, document: Document, *, mode: str, path: str = "single", backward_count: int = 0) -> Document:
+        """The whole answer: the document, and how it was come by."""
+        self.clock.lap("encode")
+        meta = {
+            "device": "cpu",
+            "mode": mode,
+            "path": path,
+            "forward_count": 1,
+            "backward_count": backward_count,
+            "plan_cached": self._was_known,
+            "graph_sha256": self.source.program.sha256,
+            "torch_version": torch.__version__,
+            "timings_ms": self.clock.milliseconds(),
+        }
+        return {**document, "meta": meta}
+
+
+def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Document]) -> Operation:
+    """The operation that reads a `model` and answers it."""
+
+    def operation(library: Library, body: bytes, clock: Clock) -> Document:
+        return answer(Evaluation(validate(model, parse_json(body)), library, clock))
+
+    return operation
+
+
+def declared_dtype(program: Program, name: str) -> torch.dtype | None:
+    """The dtype that the graph declares for an input."""
+    spec = program.inputs.get(name)
+    return DTYPES[spec.dtype] if spec and spec.dtype else None
+
+
+def _check_device(device: str) -> None:
+    if device.startswith("cuda"):
+        raise DeviceUnavailable(
+            "This service has no CUDA device.", pointer="/device", expected=["auto", "cpu"], got=device
+        )
+
+
+def _read_inputs(request: OperationRequest, program: Program, max_elements: int) -> dict[str, Tensor]:
+    """The input tensors, each checked against the graph's declarations."""
+    findings = Findings()
+    tensors: dict[str, Tensor] = {}
+    for name, value in request.inputs.items():
+        with findings.catch(), under(pointer_to("inputs", name)):
+            tensors[name] = read_tensor(value, declared_dtype(program, name), max_elements=max_elements)
+    broken: dict[str, TensorType | None] = {name: None for name in request.inputs if name not in tensors}
+    with findings.catch():
+        check_inputs(program, {**types_of(tensors), **broken}, complete=True)
+    findings.check()
+    return tensors
