@@ -40,6 +40,12 @@ class OperationRequest(WireModel):
     inputs: dict[Name, Tensor] = Field(default={}, description="a tensor for each input of the graph")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
     encoding: Encoding = Field(default="nested", description="the form of the tensors in the answer")
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**63,
+        description="of operators that draw random numbers; left out: drawn, and told in meta",
+    )
 
 
 class ForwardRequest(OperationRequest):

@@ -23,6 +23,7 @@ class Meta(WireModel):
     backward_count: int = Field(description="how often a cotangent was pulled back")
     plan_cached: bool = Field(description="whether graph, shapes and dtypes were known already")
     graph_sha256: str
+    seed: int | None = Field(default=None, description="of the operators that drew random numbers, if any did")
     torch_version: str
     timings_ms: dict[str, float] = Field(description="milliseconds by phase")
 

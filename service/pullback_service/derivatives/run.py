@@ -13,11 +13,17 @@ from pullback_service.program.guards import VALUE_GUARDS
 from pullback_service.program.inference import infer_late, naming_output
 from pullback_service.program.plan import Plan
 from pullback_service.program.program import Step
+from pullback_service.program.purity import protected
+from pullback_service.program.randomness import seeded
 from pullback_service.program.references import fill, look_up
 
 
-def run_forward(plan: Plan, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def run_forward(
+    plan: Plan, inputs: Mapping[str, Tensor], seed: int | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The outputs by name, and the tensors to differentiate by name, which require grad.
+
+    Random operators draw from `seed`; every run with one seed draws the same.
 
     Raises OpFailed with the node where torch refuses the numbers, LimitExceeded where a size that only the
     run can tell is too large.
@@ -30,7 +36,7 @@ def run_forward(plan: Plan, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Ten
         if name in plan.wrt:
             tensor = leaves[name] = tensor.detach().requires_grad_()
         values.append(tensor)
-    with torch.set_grad_enabled(bool(plan.wrt)):
+    with torch.set_grad_enabled(bool(plan.wrt)), seeded(seed):
         for step, unused in zip(program.steps, program.last_uses, strict=True):
             if step.slot in plan.inferred.late:
                 infer_late(step, values, plan.limits)
@@ -51,5 +57,5 @@ def _run_step(step: Step, values: list[Any]) -> Any:
     with naming_step(step, args, kwargs, has_values=True):
         guard = VALUE_GUARDS.get(operator.name)
         if guard:
-            guard(args)
-        return operator.torch_op(*args, **kwargs)
+            guard(step.call.named(args, kwargs))
+        return operator.torch_op(*protected(operator.name, args), **kwargs)

@@ -20,7 +20,7 @@ def backward(evaluation: Evaluation[BackwardRequest]) -> Document:
         cotangents.read({name: kind for name, kind in plan.outputs.items() if kind})
     clock.lap("decode")
     with evaluation.source.quoted():
-        outputs, leaves = run_forward(plan, evaluation.inputs)
+        outputs, leaves = run_forward(plan, evaluation.inputs, evaluation.seed)
     clock.lap("forward")
     if not plan.is_static:
         cotangents.read(types_of(outputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +36,7 @@ class Evaluation(Generic[Request]):
         _check_device(request.device)
         self.source = library.source(request.graph)
         self.inputs = _read_inputs(request, self.source.program, library.limits.max_tensor_elements)
+        self.seed = _seed(request.seed) if self.source.program.draws_random else None
         self._was_known = False
         clock.lap("decode")
 
@@ -62,6 +64,7 @@ class Evaluation(Generic[Request]):
             "backward_count": backward_count,
             "plan_cached": self._was_known,
             "graph_sha256": self.source.program.sha256,
+            **({} if self.seed is None else {"seed": self.seed}),
             "torch_version": torch.__version__,
             "timings_ms": self.clock.milliseconds(),
         }
@@ -81,6 +84,11 @@ def declared_dtype(program: Program, name: str) -> torch.dtype | None:
     """The dtype that the graph declares for an input."""
     spec = program.inputs.get(name)
     return DTYPES[spec.dtype] if spec and spec.dtype else None
+
+
+def _seed(wanted: int | None) -> int:
+    """A drawn seed is exact in every language whose numbers are doubles."""
+    return secrets.randbelow(2**53) if wanted is None else wanted
 
 
 def _check_device(device: str) -> None:

@@ -11,6 +11,6 @@ def forward(evaluation: Evaluation[ForwardRequest]) -> Document:
     """The values of the outputs, as a ForwardResult."""
     plan = evaluation.plan(())
     with evaluation.source.quoted():
-        outputs, _ = run_forward(plan, evaluation.inputs)
+        outputs, _ = run_forward(plan, evaluation.inputs, evaluation.seed)
     evaluation.clock.lap("forward")
     return evaluation.answer({"outputs": evaluation.write(outputs)}, mode="forward")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,13 @@ class Call:
 
     def argument(self, name: str) -> Any:
         """The value of the parameter `name`, its default if it was not given."""
-        required = [a.name for a in self.operator.arguments if a.is_required and not a.is_keyword_only]
-        if name in required:
-            return self.args[required.index(name)]
-        default = next(a.default for a in self.operator.arguments if a.name == name)
-        return self.kwargs.get(name, default)
+        return self.named(self.args, self.kwargs)[name]
+
+    def named(self, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of this call, whatever stands in them, by the names of the schema; defaults included."""
+        parameters = self.operator.arguments
+        required = [a.name for a in parameters if a.is_required and not a.is_keyword_only]
+        return {a.name: a.default for a in parameters} | dict(zip(required, args, strict=True)) | dict(kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ def _gather(positional: list[Argument], args: list[Any]) -> list[Any]:
     if last < 0 or not positional[last].kind.is_list or not positional[last].is_required:
         return args
     trailing = args[last:]
-    if any(isinstance(item, list) or (isinstance(item, Ref) and item.is_list) for item in trailing):
+    if trailing == [None] or any(isinstance(item, list) or (isinstance(item, Ref) and item.is_list) for item in trailing):
         return args
     is_one_for_all = len(trailing) == 1 and positional[last].kind.size is not None
     return [*args[:last], trailing] if trailing and not is_one_for_all else args

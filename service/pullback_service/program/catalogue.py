@@ -99,6 +99,11 @@ class Operator:
         return tuple(Returned(r.name or "", "List" in str(r.type)) for r in self.torch_op._schema.returns)
 
     @cached_property
+    def is_random(self) -> bool:
+        """Whether it may draw random numbers."""
+        return torch.Tag.nondeterministic_seeded in self.torch_op.tags
+
+    @cached_property
     def takes_numbers_as_tensors(self) -> bool:
         """Whether a number may stand for a tensor, as in `x * 2`."""
         return bool(torch._C._should_allow_numbers_as_tensors(self.packet))

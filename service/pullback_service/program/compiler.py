@@ -27,7 +27,7 @@ from pullback_schemas.tensors import TensorSpec
 from pullback_schemas.wire import why_not_a_name
 from pullback_service.program.binding import Call, bind
 from pullback_service.program.catalogue import catalogue
-from pullback_service.program.guards import ARGUMENT_GUARDS
+from pullback_service.program.guards import LITERAL_GUARDS
 from pullback_service.program.program import Program, Step
 from pullback_service.program.references import Ref
 from pullback_service.program.scope import Scope
@@ -141,7 +141,7 @@ def _call(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Call:
     call = bind(spelling, candidates, args, kwargs, node.id)
     if node.op == GETITEM:
         call = replace(call, needs_flat_masks=True)
-    guard = ARGUMENT_GUARDS.get(call.operator.name)
+    guard = LITERAL_GUARDS.get(call.operator.name)
     if guard:
         try:
             guard(call)

@@ -58,8 +58,7 @@ def _hint_for(message: str) -> str | None:
 
 def describe_arguments(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, str]:
     """The types of a step's tensors, by parameter."""
-    required = [a.name for a in step.call.operator.arguments if a.is_required and not a.is_keyword_only]
-    named = {**dict(zip(required, args, strict=False)), **kwargs}
+    named = step.call.named(args, kwargs)
     shown = {name: [str(type_of(t)) for t in tensors_in(value)][:16] for name, value in named.items()}
     return {name: ", ".join(kinds) for name, kinds in shown.items() if kinds}
 

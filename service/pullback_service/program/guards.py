@@ -1,15 +1,15 @@
 """The checks that guarded operators need before they may run; one row an operator, each with its reason.
 
-Checks on arguments run when a graph is compiled, checks on values just before the operator runs.
+Checks on literals run when a graph is compiled, checks on shapes when they are inferred, checks on values just before
+the operator runs. The last two get the arguments by the names of the schema, defaults included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +18,12 @@ from pullback_service.program.binding import Call
 
 MAX_EXPONENT = 1024
 MAX_ORDER = 64
-MAX_PIECES = 4096
+
+Arguments = Mapping[str, Any]
+Guard = Callable[[Arguments], None]
+
+
+# Literals
 
 
 def _bounded(name: str, limit: int) -> Callable[[Call], None]:
@@ -38,17 +43,12 @@ def _needs_num_classes(call: Call) -> None:
         )
 
 
-def _no_dropout(call: Call) -> None:
-    if call.argument("dropout_p") != 0:
-        raise RefusedOp("Attention with dropout draws random numbers, which is not served.", hint="Set dropout_p=0.")
-
-
 def _needs_beta(call: Call) -> None:
     if call.argument("beta") == 0:
         raise RefusedOp("With beta=0 the gradient at a tie is NaN in this operator.", hint="Use l1_loss.")
 
 
-ARGUMENT_GUARDS: dict[str, Callable[[Call], None]] = {
+LITERAL_GUARDS: dict[str, Callable[[Call], None]] = {
     # Repeated squaring of -2**63 steps never ends.
     "aten.matrix_power.default": _bounded("n", MAX_EXPONENT),
     "aten.linalg_matrix_power.default": _bounded("n", MAX_EXPONENT),
@@ -59,18 +59,109 @@ ARGUMENT_GUARDS: dict[str, Callable[[Call], None]] = {
     "aten.combinations.default": _bounded("r", MAX_ORDER),
     "aten.smooth_l1_loss.default": _needs_beta,
     "aten.one_hot.default": _needs_num_classes,
-    "aten.scaled_dot_product_attention.default": _no_dropout,
 }
 
 
-def _finite(args: list[Any]) -> None:
-    if not bool(torch.isfinite(args[0]).all()):
-        raise OpFailed("The matrix holds NaN or infinity.", hint="linalg.eigvals needs finite values.")
+# Shapes
 
 
-def _divisible(args: list[Any]) -> None:
+def _statistics_fit(arguments: Arguments) -> None:
+    """Its kernels read as many statistics as there are channels, whether they were given or not."""
+    is_training = arguments.get("training", arguments.get("use_input_stats"))
+    if not is_training and (arguments["running_mean"] is None or arguments["running_var"] is None):
+        raise IncompatibleArguments(
+            "Without the batch's own statistics, running_mean and running_var are needed.",
+            expected="running_mean and running_var",
+            got=None,
+            hint="Give both, or normalise by the batch's statistics.",
+        )
+    tensor = arguments["input"]
+    if tensor.numel() == 0:
+        return
+    if tensor.dim() < 2:
+        raise IncompatibleArguments(
+            "The input has channels on its second axis.", expected="[batch, channels, ...]", got=list(tensor.shape)
+        )
+    channels = tensor.shape[1]
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        given = arguments[name]
+        if given is not None and tuple(given.shape) != (channels,):
+            raise IncompatibleArguments(
+                f"{name} holds one number a channel.", expected=[channels], got=list(given.shape)
+            )
+
+
+def _has_rows(arguments: Arguments) -> None:
+    if 0 in arguments["self"].shape:
+        raise IncompatibleArguments("There is no row to take distances from.", got=list(arguments["self"].shape))
+
+
+def _stays_inside(arguments: Arguments) -> None:
+    """Strides lead from one element of the tensor's memory to another, never past its ends."""
+    tensor, sizes, strides = arguments["self"], arguments["size"], arguments["stride"]
+    offset = arguments["storage_offset"]
+    first = tensor.storage_offset() if offset is None else offset
+    held = tensor.untyped_storage().nbytes() // tensor.element_size()
+    is_sound = len(sizes) == len(strides) and min([first, *sizes, *strides], default=0) >= 0
+    reach = first + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=False))
+    if not is_sound or (0 not in sizes and reach >= held):
+        raise IncompatibleArguments(
+            f"These strides reach past the tensor, which holds {held} elements.",
+            expected=f"at most {held - 1}",
+            got=reach,
+        )
+
+
+def _pivots_fit(arguments: Arguments) -> None:
+    *batch, rows, columns = arguments["LU_data"].shape if arguments["LU_data"].dim() > 1 else (-1, -1)
+    expected = [*batch, min(rows, columns)]
+    pivots = arguments["LU_pivots"]
+    if arguments["unpack_pivots"] and (list(pivots.shape) != expected or pivots.dtype != torch.int32):
+        raise IncompatibleArguments(
+            "The pivots are those of an LU decomposition: int32, one for each row and column.",
+            expected={"dtype": "int32", "shape": expected},
+            got={"dtype": str(pivots.dtype).removeprefix("torch."), "shape": list(pivots.shape)},
+        )
+
+
+SHAPE_GUARDS: dict[str, Guard] = {
+    "aten.batch_norm.default": _statistics_fit,
+    "aten.native_batch_norm.default": _statistics_fit,
+    "aten.instance_norm.default": _statistics_fit,
+    "aten._native_batch_norm_legit_functional.default": _statistics_fit,
+    "aten._native_batch_norm_legit_no_training.default": _statistics_fit,
+    # Its backward pass divides by the number of rows.
+    "aten.pdist.default": _has_rows,
+    "aten.as_strided.default": _stays_inside,
+    "aten.as_strided_copy.default": _stays_inside,
+    "aten.as_strided_scatter.default": _stays_inside,
+    "aten.lu_unpack.default": _pivots_fit,
+}
+
+
+# Values
+
+
+def _finite(name: str) -> Guard:
+    def check(arguments: Arguments) -> None:
+        if not bool(torch.isfinite(arguments[name]).all()):
+            raise OpFailed(f"{name} holds NaN or infinity.", hint="This operator needs finite values there.")
+
+    return check
+
+
+def _within(values: Tensor, low: int, high: int, what: str) -> None:
+    """Refuse integers outside of low <= value < high."""
+    is_outside = (values < low) | (values >= high)
+    if bool(is_outside.any()):
+        raise OpFailed(
+            f"{what} lie from {low} to {high - 1}.", expected=f"{low} to {high - 1}", got=int(values[is_outside][0])
+        )
+
+
+def _divisible(arguments: Arguments) -> None:
     """The smallest integer divided by -1 does not fit, and ends the process with SIGFPE."""
-    dividend, divisor = (torch.as_tensor(arg) for arg in args[:2])
+    dividend, divisor = (torch.as_tensor(arguments[name]) for name in ("self", "other"))
     dtype = torch.result_type(dividend, divisor)
     if dtype.is_floating_point or dtype.is_complex or dtype == torch.bool:
         return
@@ -78,10 +169,84 @@ def _divisible(args: list[Any]) -> None:
         raise OpFailed(f"The smallest {dtype} divided by -1 does not fit {dtype}.".replace("torch.", ""))
 
 
-VALUE_GUARDS: dict[str, Callable[[list[Any]], None]] = {
+def _pivots_in_range(arguments: Arguments) -> None:
+    if arguments["unpack_pivots"]:
+        _within(arguments["LU_pivots"], 1, arguments["LU_data"].shape[-2] + 1, "The pivots")
+
+
+def _indices_in_output(arguments: Arguments) -> None:
+    _within(arguments["indices"], 0, prod(arguments["output_size"]), "The indices")
+
+
+def _indices_in_input(arguments: Arguments) -> None:
+    if arguments["indices"].shape != arguments["grad_output"].shape:
+        raise IncompatibleArguments(
+            "There is one index for each element of grad_output.",
+            expected=list(arguments["grad_output"].shape),
+            got=list(arguments["indices"].shape),
+        )
+    _within(arguments["indices"], 0, prod(arguments["self"].shape[-2:]), "The indices")
+
+
+def _targets_in_range(arguments: Arguments) -> None:
+    """The kernel walks along the targets and lengths that it is told, wherever they lead."""
+    probabilities, targets = arguments["log_probs"], arguments["targets"]
+    steps, classes = probabilities.shape[0], probabilities.shape[-1]
+    inputs, lengths = (torch.as_tensor(arguments[name]) for name in ("input_lengths", "target_lengths"))
+    longest = targets.shape[-1] if targets.dim() > 1 else targets.numel()
+    if targets.dim() < 2 and lengths.numel() > 1 and int(lengths.sum()) != targets.numel():
+        raise OpFailed(
+            "The targets are as many as their lengths say.", expected=int(lengths.sum()), got=targets.numel()
+        )
+    batch = probabilities.shape[1] if probabilities.dim() == 3 else 1
+    if inputs.numel() != batch or lengths.numel() != batch or not 0 <= arguments["blank"] < classes:
+        raise OpFailed("There is a length for each sequence, and blank is a class.", expected=[batch, classes])
+    _within(inputs, 0, steps + 1, "The input_lengths")
+    _within(lengths, 0, longest + 1, "The target_lengths")
+    _within(targets, 0, classes, "The targets")
+
+
+def _bags_in_range(arguments: Arguments) -> None:
+    indices, offsets = arguments["indices"], arguments["offsets"]
+    _within(indices, 0, arguments["weight"].shape[0], "The indices")
+    _within(offsets, 0, indices.numel() + 1, "The offsets")
+    is_rising = offsets.numel() > 0 and int(offsets[0]) == 0 and bool((offsets[1:] >= offsets[:-1]).all())
+    if offsets.dim() != 1 or not is_rising:
+        raise OpFailed("The offsets begin with 0 and never fall.", expected="[0, ...]", got=offsets.tolist()[:16])
+
+
+def _samples_in_unit(arguments: Arguments) -> None:
+    samples = arguments["random_samples"]
+    if not bool(((samples >= 0) & (samples < 1)).all()):
+        raise OpFailed("The random_samples lie in [0, 1).")
+
+
+def _few_pieces(arguments: Arguments) -> None:
+    sections = arguments["tensor_indices_or_sections"]
+    count = int(sections) if sections.dim() == 0 else sections.numel()
+    if count > MAX_ORDER**2:
+        raise LimitExceeded("There would be too many pieces.", expected=MAX_ORDER**2, got=count)
+
+
+VALUE_GUARDS: dict[str, Guard] = {
     # LAPACK's geev without vectors segfaults on NaN and infinity; syev gives finite nonsense.
-    "aten.linalg_eigvalsh.default": _finite,
-    "aten.linalg_eigvals.default": _finite,
+    "aten.linalg_eigvalsh.default": _finite("self"),
+    "aten.linalg_eigvals.default": _finite("self"),
+    # Reflected at the border, a coordinate that is not finite becomes an index far outside.
+    "aten.grid_sampler.default": _finite("grid"),
+    "aten.grid_sampler_2d.default": _finite("grid"),
+    "aten.grid_sampler_3d.default": _finite("grid"),
+    "aten.lu_unpack.default": _pivots_in_range,
+    "aten.max_unpool2d.default": _indices_in_output,
+    "aten.max_unpool3d.default": _indices_in_output,
+    "aten.max_pool2d_with_indices_backward.default": _indices_in_input,
+    "aten.ctc_loss.IntList": _targets_in_range,
+    "aten.ctc_loss.Tensor": _targets_in_range,
+    "aten.embedding_bag.default": _bags_in_range,
+    "aten.embedding_bag.padding_idx": _bags_in_range,
+    "aten.fractional_max_pool2d.default": _samples_in_unit,
+    "aten.fractional_max_pool3d.default": _samples_in_unit,
+    "aten.tensor_split.tensor_indices_or_sections": _few_pieces,
     **dict.fromkeys(
         [
             *("aten.div.Tensor_mode", "aten.div.Scalar_mode", "aten.divide.Tensor_mode", "aten.divide.Scalar_mode"),
@@ -91,89 +256,3 @@ VALUE_GUARDS: dict[str, Callable[[list[Any]], None]] = {
         _divisible,
     ),
 }
-
-
-def _pieces_of_unbind(call: Call, shape: tuple[int, ...]) -> int:
-    dim = call.argument("dim")
-    return shape[dim] if -len(shape) <= dim < len(shape) else 0
-
-
-def _pieces_of_split(call: Call, shape: tuple[int, ...]) -> int:
-    size = call.args[1]
-    dim = call.argument("dim")
-    whole = shape[dim] if -len(shape) <= dim < len(shape) else 0
-    return -(-whole // size) if isinstance(size, int) and size > 0 else 0
-
-
-def _pieces_by_number(call: Call, _: tuple[int, ...]) -> int:
-    return call.args[1] if isinstance(call.args[1], int) else 0
-
-
-PIECES: dict[str, Callable[[Call, tuple[int, ...]], int]] = {
-    # A list of a million views takes a second a step to make, real or fake.
-    "aten.unbind.int": _pieces_of_unbind,
-    "aten.split.Tensor": _pieces_of_split,
-    "aten.unsafe_split.Tensor": _pieces_of_split,
-    "aten.tensor_split.sections": _pieces_by_number,
-    "aten.chunk.default": _pieces_by_number,
-    "aten.hsplit.int": _pieces_by_number,
-    "aten.vsplit.int": _pieces_by_number,
-    "aten.dsplit.int": _pieces_by_number,
-}
-
-
-def check_pieces(call: Call, args: list[Any]) -> None:
-    """Refuse to cut a tensor into more pieces than the limit."""
-    count = PIECES.get(call.operator.name)
-    if count is None:
-        return
-    pieces = count(call, tuple(args[0].shape))
-    if pieces > MAX_PIECES:
-        raise LimitExceeded(f"{call.operator.name} would make {pieces} tensors.", expected=MAX_PIECES, got=pieces)
-
-
-def check_index(call: Call, args: list[Any]) -> None:
-    """Refuse what `x[i, :, j]` and aten.index see differently: torch's indexing reads a 0-dim `i` as a number."""
-    if call.operator.name != "aten.index.Tensor":
-        return
-    if all(index is None for index in args[1]):
-        raise IncompatibleArguments("aten.index.Tensor has no index tensor.", expected="a reference", got=None)
-    places = [place for place, index in enumerate(args[1]) if index is not None]
-    masks = [i for i in args[1] if i is not None and i.dtype in (torch.bool, torch.uint8)]
-    if call.needs_flat_masks and any(mask.dim() != 1 for mask in masks):
-        raise RefusedOp(
-            "A mask with several axes cannot stand before or beside other indices here.",
-            hint="Index in two steps: first the mask alone, x[mask].",
-        )
-    is_apart = bool(places) and places[-1] - places[0] >= len(places)
-    if is_apart and any(args[1][place].dim() == 0 for place in places):
-        raise RefusedOp(
-            "An index tensor without axes cannot stand apart from the other index tensors.",
-            hint="Use a number for it, or index in two steps.",
-        )
-
-
-def largest_dynamic(name: str, args: list[Any]) -> int | None:
-    """An upper bound on the elements of a result whose size depends on the data; None if `name` has none."""
-    match name:
-        case "aten.nonzero.default" | "aten.argwhere.default":
-            return int(args[0].numel() * max(args[0].dim(), 1))
-        case "aten.combinations.default":
-            r = args[1] if len(args) > 1 else 2
-            return int(args[0].numel() ** max(r, 1) * max(r, 1))
-        case "aten.cov.default" | "aten.corrcoef.default":
-            return int(args[0].shape[0] ** 2) if args[0].dim() == 2 else 1
-        case "aten.masked_select.default":
-            return prod(np.broadcast_shapes(args[0].shape, args[1].shape))
-    return None
-
-
-def without_masks(name: str, args: list[Any]) -> list[Any]:
-    """The arguments with each mask of an index replaced by the positions it holds, as torch does itself."""
-    if name != "aten.index.Tensor":
-        return args
-    indices: list[Tensor | None] = []
-    for index in args[1]:
-        is_mask = isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8)
-        indices += list(index.nonzero().unbind(1)) if is_mask else [index]
-    return [args[0], indices, *args[2:]]

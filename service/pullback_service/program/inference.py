@@ -28,10 +28,11 @@ from pullback_schemas.problems import (
     RefusedOp,
 )
 from pullback_service.program.failures import naming_step, tensors_in
-from pullback_service.program.guards import check_index, check_pieces, largest_dynamic, without_masks
+from pullback_service.program.guards import SHAPE_GUARDS
 from pullback_service.program.probing import can_be_differentiated
 from pullback_service.program.program import Program, Step
 from pullback_service.program.references import Ref, fill, look_up
+from pullback_service.program.sizes import BOUNDS, READS_DATA, check_index, check_pieces, without_masks
 from pullback_service.program.types import DTYPE_NAMES, DTYPES, TensorType, extent, refuse_shape, type_of
 
 logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
@@ -127,21 +128,22 @@ def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozen
 
 def infer_late(step: Step, values: list[Any], limits: Limits) -> None:
     """The same checks for one step, with the real values of its arguments, just before it runs."""
-    args = _filled(step, values)[0]
-    with naming_step(step, args, {}):
-        args = without_masks(step.call.operator.name, args)
-        bound = largest_dynamic(step.call.operator.name, args)
+    args, kwargs = _filled(step, values)
+    bound = BOUNDS.get(step.call.operator.name)
     if bound is not None:
-        if bound > limits.max_tensor_elements:
-            raise _too_large(step, "it could give", bound, limits.max_tensor_elements)
+        with naming_step(step, args, kwargs):
+            elements = bound(step.call.named(args, kwargs))
+        if elements > limits.max_tensor_elements:
+            raise _too_large(step, "it could give", elements, limits.max_tensor_elements)
         return
+    with naming_step(step, args, kwargs):
+        args = without_masks(step.call.operator.name, args)
     mode = _fake_mode()
     fakes = _map_tensors(args, lambda t: _fake(mode, type_of(t), t.requires_grad))
-    kwargs = {
-        name: _map_tensors(fill(value, values), lambda t: _fake(mode, type_of(t), t.requires_grad))
-        for name, value in step.call.kwargs.items()
+    fake_kwargs = {
+        name: _map_tensors(value, lambda t: _fake(mode, type_of(t), t.requires_grad)) for name, value in kwargs.items()
     }
-    if _run_fake(step, fakes, kwargs, limits, mode) is UNKNOWN:
+    if _run_fake(step, fakes, fake_kwargs, limits, mode) is UNKNOWN:
         raise RefusedOp(
             f"The size of {step.call.operator.name} depends on the data, and nothing bounds it.",
             pointer=step.pointer,
@@ -160,8 +162,13 @@ def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limit
     with naming_step(step, args, kwargs):
         check_pieces(step.call, args)
         check_index(step.call, args)
+        guard = SHAPE_GUARDS.get(operator.name)
+        if guard:
+            guard(step.call.named(args, kwargs))
         if operator.name in ONE_DTYPE:
             _check_one_dtype([*tensors_in(args), *tensors_in(list(kwargs.values()))])
+        if operator.name in READS_DATA:
+            return UNKNOWN
         try:
             with mode:
                 value = operator.torch_op(*args, **kwargs)

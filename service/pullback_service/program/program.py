@@ -18,6 +18,7 @@ from pullback_schemas.tensors import TensorSpec
 from pullback_service.program.binding import Call, bind
 from pullback_service.program.catalogue import catalogue
 from pullback_service.program.literals import to_json
+from pullback_service.program.randomness import draws_random
 from pullback_service.program.references import Ref, references
 from pullback_service.program.types import DTYPE_NAMES
 
@@ -87,6 +88,11 @@ class Program:
             if any(ref.slot in reached for ref in step.refs):
                 reached.add(step.slot)
         return any(ref.slot in reached for ref in self.outputs.values())
+
+    @cached_property
+    def draws_random(self) -> bool:
+        """Whether some step draws random numbers."""
+        return any(draws_random(step.call) for step in self.steps)
 
     @cached_property
     def last_uses(self) -> list[list[int]]:
