@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := -e ./schemas -e ./client -e ./service
 MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
 
-.PHONY: serve test check format operators bench clean
+.PHONY: serve test check format operators conformance bench clean
 
 serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
 	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) exec $(BIN)/python -m pullback_service
@@ -27,6 +27,9 @@ format: $(VENV)/.development
 
 operators: $(VENV)/.runtime  ## regenerate the operator table from the installed torch
 	$(BIN)/python -m pullback_service.program.classification
+
+conformance: $(VENV)/.development  ## PyTorch's own samples of its operators through the service, against torch.autograd
+	PYTHONPATH=conformance $(BIN)/python -m pullback_conformance
 
 bench: $(VENV)/.development  ## a small request against a bare FastAPI echo, in one run
 	$(BIN)/python benchmarks/small_requests.py

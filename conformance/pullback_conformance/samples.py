@@ -21,6 +21,7 @@ class Sample:
 
     operator: str
     number: int
+    dtype: torch.dtype
     function: Callable[..., Any]
     tensors: tuple[Tensor, ...]
 
@@ -34,7 +35,7 @@ def operators(dtype: torch.dtype, names: frozenset[str] = frozenset()) -> list[A
         op
         for op in op_db
         if op.supports_autograd
-        and dtype in op.supported_backward_dtypes("cpu")
+        and dtype in op.supported_backward_dtypes("cpu")  # type: ignore[no-untyped-call]
         and (not names or _title(op) in names or op.name in names)
     ]
 
@@ -43,14 +44,14 @@ def samples_of(op: Any, dtype: torch.dtype) -> Iterator[Sample]:
     """The samples of an OpInfo for autograd, in a fixed order, with fixed numbers."""
     torch.manual_seed(SEED)
     for number, given in enumerate(op.sample_inputs("cpu", dtype, requires_grad=True)):
-        yield _sample(op, number, given)
+        yield _sample(op, number, dtype, given)
 
 
 def _title(op: Any) -> str:
     return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else str(op.name)
 
 
-def _sample(op: Any, number: int, given: Any) -> Sample:
+def _sample(op: Any, number: int, dtype: torch.dtype, given: Any) -> Sample:
     flat, spec = pytree.tree_flatten((given.input, given.args, given.kwargs))
     places = [place for place, value in enumerate(flat) if isinstance(value, Tensor)]
 
@@ -61,4 +62,4 @@ def _sample(op: Any, number: int, given: Any) -> Sample:
         first, args, kwargs = pytree.tree_unflatten(arguments, spec)
         return given.output_process_fn_grad(op(first, *args, **kwargs))
 
-    return Sample(_title(op), number, function, tuple(flat[place] for place in places))
+    return Sample(_title(op), number, dtype, function, tuple(flat[place] for place in places))

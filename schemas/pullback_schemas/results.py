@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field
 
@@ -88,12 +88,28 @@ class CheckResult(WireModel):
     cost: Cost | None = Field(description="null where only the run can tell")
 
 
+Mode: TypeAlias = Literal["reverse", "batched_reverse", "forward", "second_order"]
+
+
+class Conformance(WireModel):
+    """How an operator fared on PyTorch's own samples of it."""
+
+    samples: int = Field(description="how many were tried")
+    right: int = Field(description="how many gave the numbers of torch.autograd called directly")
+
+
 class OpSummary(WireModel):
     """An operator in the catalogue's list."""
 
     name: str
-    tier: Literal["open", "guarded"]
+    aliases: list[str]
+    summary: str | None = Field(description="what it does, in a sentence")
+    signatures: list[str] = Field(description="of the overloads that are served")
+    tier: Literal["open", "guarded", "isolated"] = Field(description="of its freest overload")
     differentiable: bool
+    modes: dict[Mode, Conformance] = Field(
+        description="the kinds of derivative that were tried, none where no sample calls it"
+    )
 
 
 class OpList(WireModel):
@@ -108,8 +124,8 @@ class OverloadInfo(WireModel):
 
     name: str = Field(description="as the canonical form has it")
     signature: str
-    tier: Literal["open", "guarded", "refused"]
-    reason: str | None = Field(description="why it is guarded or refused")
+    tier: Literal["open", "guarded", "isolated", "refused"]
+    reason: str | None = Field(description="why it is not open")
 
 
 class OpInfo(WireModel):
@@ -117,7 +133,9 @@ class OpInfo(WireModel):
 
     name: str
     aliases: list[str]
+    summary: str | None = Field(description="what it does, in a sentence; null where it is not served")
     differentiable: bool
+    modes: dict[Mode, Conformance]
     overloads: list[OverloadInfo]
 
 

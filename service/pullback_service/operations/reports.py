@@ -10,16 +10,19 @@ import torch
 
 from pullback_schemas.printing import print_graph
 from pullback_schemas.problems import NotFound
-from pullback_service.program.catalogue import Catalogue
+from pullback_service.program.catalogue import Catalogue, conformance
 from pullback_service.program.inference import UNKNOWN, Inferred
 from pullback_service.program.names import aliases, read_name
 from pullback_service.program.plan import Plan
 from pullback_service.program.program import Step
 from pullback_service.program.references import Ref
+from pullback_service.program.summaries import summary_of
 from pullback_service.program.types import TensorType
 from pullback_service.protocols.tensor_writer import write_tensor
 
 Json = dict[str, Any]
+
+TIERS = ("open", "guarded", "isolated")
 
 
 def report_check(plan: Plan, inputs: Mapping[str, TensorType | None], flops: int) -> Json:
@@ -78,18 +81,20 @@ def _value(kind: TensorType | None, requires_grad: bool | None) -> Json:
 
 def list_ops(catalogue: Catalogue) -> Json:
     """Every operator that is served, as an OpList."""
-    ops = []
-    for packet in catalogue.packets:
-        overloads = catalogue.overloads(packet)
-        is_open = any(operator.tier == "open" for operator in overloads)
-        ops.append(
-            {
-                "name": packet,
-                "tier": "open" if is_open else "guarded",
-                "differentiable": any(operator.is_differentiable for operator in overloads),
-            }
-        )
-    return {"ops": ops, "torch_version": torch.__version__}
+    return {"ops": [_summary(catalogue, packet) for packet in catalogue.packets], "torch_version": torch.__version__}
+
+
+def _summary(catalogue: Catalogue, packet: str) -> Json:
+    overloads = catalogue.overloads(packet)
+    return {
+        "name": packet,
+        "aliases": aliases(packet),
+        "summary": summary_of(packet),
+        "signatures": [operator.signature for operator in overloads],
+        "tier": min((operator.tier for operator in overloads), key=TIERS.index),
+        "differentiable": any(operator.is_differentiable for operator in overloads),
+        "modes": conformance().get(packet, {}),
+    }
 
 
 def describe_op(catalogue: Catalogue, text: str) -> Json:
@@ -113,6 +118,8 @@ def describe_op(catalogue: Catalogue, text: str) -> Json:
     return {
         "name": packet,
         "aliases": aliases(packet),
+        "summary": summary_of(packet) if served else None,
         "differentiable": any(operator.is_differentiable for operator in served),
+        "modes": conformance().get(packet, {}),
         "overloads": overloads,
     }

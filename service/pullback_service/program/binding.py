@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,10 @@ class _MisfitError(Exception):
         got: Any,
         *,
         is_near: bool | None = None,
+        parameter: str | None = None,
     ) -> None:
         super().__init__(reason)
+        self.parameter = parameter
         self.rank = (is_near is True, is_near is not None, progress)
         self.where = where
         self.reason = reason
@@ -87,8 +90,16 @@ def bind(spelling: Spelling, candidates: list[Operator], args: list[Any], kwargs
         pointer=pointer_to(*misfit.where),
         expected=misfit.expected,
         got=_shown(misfit.got),
-        hint=f"The signature is {operator.signature}",
+        hint=f"The signature is {_marked(operator.signature, misfit.parameter)}",
     ) from None
+
+
+def _marked(signature: str, parameter: str | None) -> str:
+    """The signature, on a line of its own with carets under the parameter if one is meant."""
+    found = parameter and re.search(rf"[^(, ]+ {re.escape(parameter)}(=[^,)]+)?(?=[,)])", signature)
+    if not found:
+        return signature
+    return f"\n{signature}\n{' ' * found.start()}{'^' * len(found[0])}"
 
 
 def _shown(value: Any) -> Any:
@@ -108,7 +119,12 @@ def _bind_to(
         if parameter.name not in given:
             if parameter.is_required:
                 raise _MisfitError(
-                    progress, (), f"the argument {parameter.name!r} is missing", str(parameter.kind), None
+                    progress,
+                    (),
+                    f"the argument {parameter.name!r} is missing",
+                    str(parameter.kind),
+                    None,
+                    parameter=parameter.name,
                 )
             continue
         value = _convert(parameter, given[parameter.name], progress, leniency)
@@ -133,6 +149,7 @@ def _convert(parameter: Argument, given: _Given, progress: int, leniency: Lenien
             error.expected,
             error.got,
             is_near=error.is_near,
+            parameter=parameter.name,
         ) from None
 
 
@@ -179,7 +196,9 @@ def _gather(positional: list[Argument], args: list[Any]) -> list[Any]:
     if last < 0 or not positional[last].kind.is_list or not positional[last].is_required:
         return args
     trailing = args[last:]
-    if trailing == [None] or any(isinstance(item, list) or (isinstance(item, Ref) and item.is_list) for item in trailing):
+    if trailing == [None] or any(
+        isinstance(item, list) or (isinstance(item, Ref) and item.is_list) for item in trailing
+    ):
         return args
     is_one_for_all = len(trailing) == 1 and positional[last].kind.size is not None
     return [*args[:last], trailing] if trailing and not is_one_for_all else args

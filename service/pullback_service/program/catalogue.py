@@ -6,6 +6,7 @@ import difflib
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -188,6 +189,23 @@ class Catalogue:
 def _is_installed(packet: str, overload: str) -> bool:
     found = getattr(torch.ops.aten, packet, None)
     return found is not None and hasattr(found, overload)
+
+
+CONFORMANCE = Path(__file__).with_name("conformance.tsv")
+MODES = ("reverse", "batched_reverse", "forward", "second_order")
+
+
+@cache
+def conformance() -> dict[str, dict[str, dict[str, int]]]:
+    """By packet and mode: how many of PyTorch's own samples were tried, and how many gave torch.autograd's numbers."""
+    found: dict[str, dict[str, dict[str, int]]] = defaultdict(dict)
+    for line in CONFORMANCE.read_text().splitlines():
+        packet, *counts = line.split("\t")
+        for mode, count in zip(MODES, counts, strict=True):
+            right, samples = map(int, count.split("/"))
+            if samples:
+                found[packet][mode] = {"samples": samples, "right": right}
+    return found
 
 
 @cache
