@@ -51,10 +51,16 @@ def in_process(settings: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--worker-kind", default="inline", choices=["inline", "processes"], help="where the fixture `service` computes"
+    )
+
+
 @pytest.fixture(scope="session")
-def service() -> Iterator[httpx.Client]:
-    """The service in process, with an inline worker and the default limits."""
-    yield from in_process(Settings(worker_kind="inline"))
+def service(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    """The service in process, with the default limits and, unless told otherwise, an inline worker."""
+    yield from in_process(Settings(worker_kind=request.config.getoption("--worker-kind")))
 
 
 @pytest.fixture(scope="session")

@@ -357,6 +357,12 @@ class OpFailed(ProblemError):
     code, title = "op_failed", "An operator failed on these values"
 
 
+class OpCrashed(ProblemError):
+    """An isolated operator ended its process on these arguments."""
+
+    code, title = "op_crashed", "An operator crashed on these arguments"
+
+
 # Derivatives
 
 

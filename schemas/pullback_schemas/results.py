@@ -144,3 +144,6 @@ class Health(WireModel):
 
     status: Literal["ok", "starting"]
     workers: dict[str, int] | None = None
+    fences: dict[str, str] | None = Field(
+        default=None, description='what the kernel keeps from a worker, by fence: "on", or why it is off'
+    )

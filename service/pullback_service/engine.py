@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 
 import torch
 
 from pullback_schemas.problems import InternalError, ProblemError, ProblemsError, TooDeep
 from pullback_service.clock import Clock
-from pullback_service.library import Library
+from pullback_service.library import Library, NeedsIsolation
 from pullback_service.operations.registry import OPERATIONS
 from pullback_service.program.inference import Limits
 from pullback_service.protocols.native_json import encode, encode_problem
 from pullback_service.settings import Settings
-from pullback_service.workers.base import Call, Reply
+from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +43,26 @@ class Engine:
             return Reply(200, body, clock.server_timing())
         except (ProblemError, ProblemsError) as error:
             return Reply(*encode_problem(error))
+        except NeedsIsolation as error:
+            return Reply(NEEDS_ISOLATION, encode({"nodes": error.nodes}))
         except RecursionError:
             return Reply(*encode_problem(TooDeep("The request is nested too deeply.")))
 
+    def settle(self, *, threads: int, is_alone: bool) -> None:
+        """Told once, in the process that will answer: its threads, and whether it may run isolated operators."""
+        torch.set_num_threads(threads)
+        self.library.is_alone = is_alone
+
     def warm_up(self) -> None:
-        """Pay for first uses now: the operator table, fake tensors, autograd."""
+        """Pay for first uses now: the operator table, fake tensors, autograd. A sealed process imports nothing more."""
+        importlib.import_module("torch._subclasses.schema_check_mode")  # torch does so where quantile meets vmap
         body = b'{"graph": "y = (x @ x).sum()", "inputs": {"x": [[1.0]]}, "jacobian": true}'
         assert self.answer(Call("backward", body)).status == 200
 
 
 def build_engine(settings: Settings) -> Engine:
-    """A warm engine for a process of its own: sets torch's threads."""
-    torch.set_num_threads(settings.torch_threads)
+    """A warm engine. It has used one thread only, so that the process may still be forked; it must settle yet."""
+    torch.set_num_threads(1)
     engine = Engine(
         Limits(settings.max_nodes, settings.max_tensor_elements, settings.max_total_elements),
     )

@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from pullback_schemas.expressions import Translation, translate
 from pullback_schemas.graphs import Graph
 from pullback_schemas.problems import (
+    MAX_LISTED,
     BadReference,
     Findings,
     LimitExceeded,
@@ -51,15 +52,40 @@ class Source:
             yield
 
 
+class NeedsIsolation(Exception):
+    """The graph has isolated operators, and this process is to answer others after it."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.nodes = [
+            {
+                "node": step.id,
+                "op": step.call.operator.name,
+                "pointer": "/graph" if source.translation else f"/graph{step.pointer}",
+            }
+            for step in source.program.isolated[:MAX_LISTED]
+        ]
+
+
 class Library:
     """Compiles and plans what is new, finds again what is known."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.is_alone = False
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
 
     def source(self, graph: dict[str, Any] | str) -> Source:
-        """The program of a graph in either form. Raises its problems, with pointers into the request."""
+        """The program of a graph in either form.
+
+        Raises its problems, with pointers into the request, or NeedsIsolation.
+        """
+        source = self._known(graph)
+        if source.program.isolated and not self.is_alone:
+            raise NeedsIsolation(source)
+        return source
+
+    def _known(self, graph: dict[str, Any] | str) -> Source:
         key, size = _key(graph)
         if key is not None and key in self._sources:
             return self._sources[key][0]

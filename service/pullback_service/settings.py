@@ -25,6 +25,11 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default_factory=_cores, ge=1, description="worker processes; by default one a core")
     torch_threads: int = Field(default=1, ge=1, description="threads of one worker; workers x threads <= cores")
+    worker_memory_bytes: int = Field(
+        default=8 * 2**30, ge=2**26, description="bytes that one worker may take beyond what it starts with"
+    )
+    recycle_after: int = Field(default=10_000, ge=1, description="requests that one worker process answers")
+    single_use: bool = Field(default=False, description="a fresh worker process for every request")
     deadline_s: float = Field(default=60, gt=0, description="longest time of one request, its wait included")
     max_waiting: int = Field(default=256, ge=0, description="requests that may wait for a worker")
     max_body_bytes: int = Field(default=256 * 2**20, ge=1, description="bytes of one request's body")

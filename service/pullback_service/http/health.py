@@ -24,6 +24,6 @@ def health_router(workers: AbstractWorkers) -> APIRouter:
         counts = workers.counts()
         if not counts["ready"]:
             response.status_code = 503
-        return Health(status="ok" if counts["ready"] else "starting", workers=counts)
+        return Health(status="ok" if counts["ready"] else "starting", workers=counts, fences=workers.fences())
 
     return router

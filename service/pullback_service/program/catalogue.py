@@ -67,7 +67,7 @@ class Returned:
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """One overload, open or guarded: what to call and how."""
+    """One overload that is served: what to call and how."""
 
     name: str
     packet: str

@@ -81,6 +81,11 @@ class Program:
         """The names of inputs and constants, in the order of their slots."""
         return [*self.inputs, *self.constants]
 
+    @cached_property
+    def isolated(self) -> list[Step]:
+        """The steps whose kernels may corrupt the memory of the process that runs them."""
+        return [step for step in self.steps if step.call.operator.tier == "isolated"]
+
     def reaches_output(self, names: Collection[str]) -> bool:
         """Whether some output is computed from one of these inputs or constants."""
         reached = {slot for slot, name in enumerate(self.arguments) if name in names}

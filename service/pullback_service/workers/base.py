@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+NEEDS_ISOLATION = 0
+"""The status of a reply that is none: the call wants a process of its own. The body names the nodes, as JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -45,3 +48,7 @@ class AbstractWorkers(ABC):
     @abstractmethod
     def counts(self) -> dict[str, int]:
         """How many workers are `ready` (idle or busy), `busy`, and were ever `restarted`."""
+
+    @abstractmethod
+    def fences(self) -> dict[str, str]:
+        """The kernel's fences around a worker by name: "on", or why one is not; none before a worker is up."""

@@ -1,36 +1,52 @@
-"""The worker process: owns torch, answers calls from one socket until it closes."""
+"""The worker process, from its fork to its end: seals itself, then answers calls from one socket."""
 
 from __future__ import annotations
 
-import gc
+import os
 import sys
-import warnings
 from socket import socket
+from typing import TYPE_CHECKING
 
 from pullback_service.settings import Settings
-from pullback_service.workers.frames import READY, receive_call, send_reply
+from pullback_service.workers.control import Role
+from pullback_service.workers.frames import receive_call, send_greeting, send_reply
+from pullback_service.workers.kernel import die_with, name_process
+from pullback_service.workers.sealing import seal
 
-GARBAGE = 20_000
-"""New objects before the collector looks at them: some dozens of small requests."""
+if TYPE_CHECKING:
+    from pullback_service.engine import Engine
 
-
-def main(descriptor: int, settings: Settings) -> None:
-    """Get ready, say so, and answer."""
-    from pullback_service.engine import build_engine
-
-    warnings.simplefilter("ignore")
-    connection = socket(fileno=descriptor)
-    engine = build_engine(settings)
-    # torch's own objects live as long as the process, and a request leaves few cycles.
-    gc.freeze()
-    gc.set_threshold(GARBAGE)
-    connection.sendall(READY)
-    while (call := receive_call(connection)) is not None:
-        send_reply(connection, engine.answer(call))
+FIRST_TO_BE_KILLED = b"1000"
 
 
-if __name__ == "__main__":
+def become_worker(connection: socket, role: Role, engine: Engine, settings: Settings, parent: int) -> None:
+    """Answer until the HTTP process is gone, or once. Called in the forked process; the caller ends it afterwards."""
+    die_with(parent)
+    name_process(f"pullback-{role.value}")
+    _yield_to_the_service()
+    _close_all_but(connection)
+    engine.settle(threads=settings.torch_threads, is_alone=role is Role.ALONE)
+    fences = seal(settings)
     try:
-        main(int(sys.argv[1]), Settings.model_validate_json(sys.argv[2]))
+        send_greeting(connection, fences)
+        while (call := receive_call(connection)) is not None:
+            send_reply(connection, engine.answer(call))
+            if role.is_single_use:
+                return
     except ConnectionError:
-        sys.exit(0)
+        return
+
+
+def _yield_to_the_service() -> None:
+    """When the machine runs out of memory, the kernel is to take this process rather than the service."""
+    try:
+        with open("/proc/self/oom_score_adj", "wb") as score:
+            score.write(FIRST_TO_BE_KILLED)
+    except OSError as error:
+        print(f"oom_score_adj: {error}", file=sys.stderr)
+
+
+def _close_all_but(connection: socket) -> None:
+    keep = connection.fileno()
+    os.closerange(3, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))

@@ -1,20 +1,41 @@
-"""Calls and replies on a byte stream between the HTTP process and a worker: sizes first, then the parts."""
+"""What crosses between the HTTP process and a worker on a byte stream: sizes first, then the parts.
+
+A worker greets once, when it can take calls; then replies follow calls. Whatever it sends is checked: a worker may have
+been taken over by the request that it runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 from socket import socket
 
-from pullback_service.workers.base import Call, Reply
-
-READY = b"R"
-"""What a worker sends, once, when it can take calls."""
+from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
 
 ONE_PIECE = 2**16
 
+_GREETING = struct.Struct("!H")
 _CALL = struct.Struct("!BQ")
 _REPLY = struct.Struct("!HHQ")
+_STATUSES = {NEEDS_ISOLATION, *range(200, 600)}
+
+
+class GarbledReply(ConnectionError):
+    """A worker does not speak as one does; it is not to be trusted with another call."""
+
+
+def send_greeting(connection: socket, fences: dict[str, str]) -> None:
+    """Say that calls are welcome, and which fences stand."""
+    text = json.dumps(fences).encode()
+    connection.sendall(_GREETING.pack(len(text)) + text)
+
+
+async def read_greeting(reader: asyncio.StreamReader) -> dict[str, str]:
+    """The fences of a worker that is ready. Raises asyncio.IncompleteReadError when it ended before."""
+    (size,) = _GREETING.unpack(await reader.readexactly(_GREETING.size))
+    fences: dict[str, str] = json.loads(await reader.readexactly(size))
+    return fences
 
 
 def pack_call(call: Call) -> bytes:
@@ -24,9 +45,11 @@ def pack_call(call: Call) -> bytes:
 
 
 async def read_reply(reader: asyncio.StreamReader) -> Reply:
-    """The next reply. Raises asyncio.IncompleteReadError when the worker is gone."""
+    """The next reply. Raises asyncio.IncompleteReadError when the worker is gone, GarbledReply when it is no reply."""
     status, timing, size = _REPLY.unpack(await reader.readexactly(_REPLY.size))
-    server_timing = (await reader.readexactly(timing)).decode()
+    server_timing = (await reader.readexactly(timing)).decode("ascii", "replace")
+    if status not in _STATUSES or not (server_timing.isascii() and server_timing.isprintable()):
+        raise GarbledReply("a worker sent what is no reply")
     return Reply(status, await reader.readexactly(size), server_timing)
 
 

@@ -31,7 +31,9 @@ class InlineWorkers(AbstractWorkers):
     def _build(self) -> Engine:
         from pullback_service.engine import build_engine
 
-        return build_engine(self._settings)
+        engine = build_engine(self._settings)
+        engine.settle(threads=self._settings.torch_threads, is_alone=True)
+        return engine
 
     @override
     async def stop(self) -> None:
@@ -49,3 +51,7 @@ class InlineWorkers(AbstractWorkers):
     @override
     def counts(self) -> dict[str, int]:
         return {"ready": int(self._engine is not None), "busy": min(self._busy, 1), "restarted": 0}
+
+    @override
+    def fences(self) -> dict[str, str]:
+        return {}

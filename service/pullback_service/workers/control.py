@@ -1,0 +1,27 @@
+"""What the HTTP process and the fork server say to each other, in packets on a control socket."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+READY = b"ready"
+"""The fork server's first packet. After it, each command gets one answer: the worker's pid, with its pidfd."""
+
+PACKET = 64
+"""More bytes than any packet has."""
+
+
+class Role(Enum):
+    """What a worker is for. The value is the command, sent with one end of a socket; it ends the process's name."""
+
+    WORKER = "worker"
+    """Answers call after call, but runs no isolated operator."""
+    ONCE = "once"
+    """The same for a single call, then ends."""
+    ALONE = "alone"
+    """Runs isolated operators, for a single call, then ends."""
+
+    @property
+    def is_single_use(self) -> bool:
+        """Whether it ends after one reply."""
+        return self is not Role.WORKER

@@ -1,0 +1,153 @@
+"""The HTTP process's side of the fork server: starts it, starts it again, and asks it for workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+
+from pullback_service.settings import Settings
+from pullback_service.workers.control import PACKET, READY, Role
+from pullback_service.workers.worker import Worker
+
+log = logging.getLogger(__name__)
+
+INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
+STARTED_IN_S = 120
+FORKED_IN_S = 10
+ENDED_IN_S = 5
+
+
+class ForkServer:
+    """A fork server process that is kept up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._control: socket.socket | None = None
+        self._is_up = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to start it; returns at once."""
+        self._keeper = asyncio.create_task(self._keep_up())
+
+    async def stop(self) -> None:
+        """End it, and with it every worker."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
+    async def fork(self, role: Role) -> Worker:
+        """A new worker that nobody watches yet; waits for the fork server. Raises ConnectionError if that ends."""
+        await self._is_up.wait()
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                async with self._turn, asyncio.timeout(FORKED_IN_S):
+                    pid, pidfd = await self._ask(role, theirs)
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        return Worker(pid, pidfd, reader, writer)
+
+    async def _ask(self, role: Role, connection: socket.socket) -> tuple[int, int]:
+        """The pid and pidfd of a new process."""
+        control = self._control
+        if control is None:
+            raise ConnectionError("the fork server is not up")
+        try:
+            socket.send_fds(control, [role.value.encode()], [connection.fileno()])
+            await _readable(control.fileno())
+            packet, descriptors, _, _ = socket.recv_fds(control, PACKET, 1)
+        except BaseException:
+            # A question that lost its answer would leave that to the next one.
+            control.shutdown(socket.SHUT_RDWR)
+            raise
+        if not packet:
+            raise ConnectionError("the fork server ended")
+        return int(packet), descriptors[0]
+
+    async def _keep_up(self) -> None:
+        """Run one fork server after another; pause longer each time one ends before it was up."""
+        pause = SHORTEST_PAUSE_S
+        while True:
+            try:
+                was_up = await self._run_one()
+            except OSError as error:
+                log.error("the fork server cannot be started: %s", error)
+                was_up = False
+            pause = SHORTEST_PAUSE_S if was_up else min(2 * pause, LONGEST_PAUSE_S)
+            log.error("the fork server ended; the next one starts in %g s", pause)
+            await asyncio.sleep(pause)
+
+    async def _run_one(self) -> bool:
+        """Start one and wait for its end; whether it ever came up. Cancelled, it ends the process."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = self._popen(theirs)
+        ours.setblocking(False)
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            if not await _greeted(ours):
+                return False
+            self._control = ours
+            self._is_up.set()
+            await _readable(pidfd)
+            return True
+        finally:
+            patience = ENDED_IN_S if self._is_up.is_set() else 0
+            self._is_up.clear()
+            self._control = None
+            ours.close()
+            await _end(process, pidfd, patience)
+
+    def _popen(self, control: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "pullback_service.workers.fork_server"),
+                *(str(control.fileno()), str(os.getpid()), self._settings.model_dump_json()),
+            ],
+            pass_fds=[control.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={name: os.environ[name] for name in INHERITED if name in os.environ}
+            | {"OMP_NUM_THREADS": str(self._settings.torch_threads), "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+
+async def _greeted(control: socket.socket) -> bool:
+    """Whether the fork server came up."""
+    try:
+        async with asyncio.timeout(STARTED_IN_S):
+            await _readable(control.fileno())
+    except TimeoutError:
+        return False
+    return control.recv(PACKET) == READY
+
+
+async def _end(process: subprocess.Popen[bytes], pidfd: int, patience_s: float) -> None:
+    """Let a process end by itself for a while, or else kill it; reap it and close its pidfd."""
+    try:
+        async with asyncio.timeout(patience_s):
+            await _readable(pidfd)
+    except TimeoutError:
+        process.kill()
+    await asyncio.to_thread(process.wait)
+    os.close(pidfd)
+
+
+async def _readable(descriptor: int) -> None:
+    """Return when a read of `descriptor` would not block; a pidfd is readable once its process has ended."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    loop.add_reader(descriptor, event.set)
+    try:
+        await event.wait()
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,142 @@
+"""A supply of workers of one role, kept full: whatever ends is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pullback_service.workers.control import Role
+from pullback_service.workers.forking import ForkServer
+from pullback_service.workers.worker import LOST, Worker
+
+log = logging.getLogger(__name__)
+
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+GREETED_IN_S = 30
+
+
+class Pool:
+    """`size` workers, lent ones included; of single-use workers, `size` besides those that are lent.
+
+    The worker that was used last is lent next, since it knows most.
+    """
+
+    def __init__(self, server: ForkServer, role: Role, size: int, recycle_after: int) -> None:
+        self.role = role
+        self.restarted = 0
+        self.fences: dict[str, str] = {}
+        self._server = server
+        self._size = size
+        self._recycle_after = 1 if role.is_single_use else recycle_after
+        self._alive: set[Worker] = set()
+        self._idle: list[Worker] = []
+        self._arrived = asyncio.Event()
+        self._starting: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to fill it."""
+        self._fill()
+
+    async def stop(self) -> None:
+        """End every worker."""
+        self._size = 0
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        leaving, self._alive = self._alive, set()
+        for worker in leaving:
+            worker.kill()
+        await asyncio.gather(*(worker.ended() for worker in leaving))
+
+    @property
+    def ready(self) -> int:
+        """How many are up, lent ones included."""
+        return len(self._alive)
+
+    async def take(self) -> Worker:
+        """An idle worker, as soon as there is one. Give it back, or discard it."""
+        while not self._idle:
+            self._arrived.clear()
+            await self._arrived.wait()
+        worker = self._idle.pop()
+        self._fill()
+        return worker
+
+    def give_back(self, worker: Worker) -> None:
+        """The worker has replied. It is lent again, unless it has served its time or ended since."""
+        if worker not in self._alive:
+            return
+        if worker.served < self._recycle_after:
+            self._offer(worker)
+        else:
+            self._remove(worker)
+
+    def discard(self, worker: Worker) -> None:
+        """The worker died, hangs, or is no longer to be trusted."""
+        if worker in self._alive:
+            self.restarted += 1
+            self._remove(worker)
+
+    def _offer(self, worker: Worker) -> None:
+        self._idle.append(worker)
+        self._arrived.set()
+
+    def _remove(self, worker: Worker) -> None:
+        self._alive.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        worker.kill()
+        self._fill()
+
+    def _fill(self) -> None:
+        """Start as many workers as are missing."""
+        kept = len(self._idle) if self.role.is_single_use else len(self._alive)
+        for _ in range(self._size - kept - len(self._starting)):
+            task = asyncio.create_task(self._start_one())
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    async def _start_one(self) -> None:
+        """Start a worker; if it does not come up, pause and try again, longer each time."""
+        pause = SHORTEST_PAUSE_S
+        while True:
+            try:
+                worker = await self._started()
+            except (*LOST, OSError, ValueError) as error:
+                log.error("a worker did not start (%r); next try in %g s", error, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self._welcome(worker)
+                return
+
+    async def _started(self) -> Worker:
+        worker = await self._server.fork(self.role)
+        worker.watch(self._on_exit)
+        try:
+            async with asyncio.timeout(GREETED_IN_S):
+                await worker.greet()
+        except BaseException:
+            worker.kill()
+            raise
+        if worker.has_ended:
+            raise ConnectionError("it ended right after its greeting")
+        return worker
+
+    def _welcome(self, worker: Worker) -> None:
+        if worker.fences != self.fences:
+            self.fences = worker.fences
+            report = ", ".join(f"{name} {state}" for name, state in worker.fences.items())
+            log.log(_severity(worker.fences), "fences around pullback-%s: %s", self.role.value, report)
+        self._alive.add(worker)
+        self._offer(worker)
+
+    def _on_exit(self, worker: Worker) -> None:
+        """Replace the worker even while nobody uses it."""
+        if worker in self._alive:
+            log.warning("worker %d ended", worker.pid)
+            self.discard(worker)
+
+
+def _severity(fences: dict[str, str]) -> int:
+    return logging.INFO if set(fences.values()) == {"on"} else logging.WARNING

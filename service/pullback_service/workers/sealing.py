@@ -1,0 +1,73 @@
+"""The fences around a worker, raised before it sees the first byte of a request and never lowered.
+
+Each stands for itself: where the kernel lacks one, the others are raised all the same, and the worker says which.
+"""
+
+from __future__ import annotations
+
+import mmap
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+from pullback_service.settings import Settings
+from pullback_service.workers import kernel
+
+THREAD_BYTES = 160 * 2**20
+"""Address space that a thread reserves without using it: its stack and its heap."""
+
+DESCRIPTORS = 32
+ON = "on"
+
+
+def seal(settings: Settings) -> dict[str, str]:
+    """Raise every fence: ON, or the reason why it is not, by name. Everything must be imported by now."""
+    return {
+        "limits": _raised(lambda: limit_resources(settings)),
+        "no_new_privs": _raised(kernel.gain_no_privileges),
+        "landlock": _raised(kernel.reach_nothing),
+        "seccomp": _raised(_filter_syscalls),
+    }
+
+
+def prepare() -> None:
+    """Import what sealing needs; in the fork server, once for all workers."""
+    _raised(_load_filter)
+
+
+def limit_resources(settings: Settings) -> None:
+    """Bound what the process may take: memory beyond what it has now, descriptors, processes; no core files."""
+    threads = settings.torch_threads - 1
+    _limit(resource.RLIMIT_AS, _address_space() + settings.worker_memory_bytes + threads * THREAD_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
+    if not threads:
+        _limit(resource.RLIMIT_NPROC, 0)  # it counts threads too
+
+
+def _limit(kind: int, most: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (most, most))
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+
+
+def _load_filter() -> Callable[[], None]:
+    from pullback_service.workers.syscalls import filter_syscalls  # RuntimeError without libseccomp
+
+    return filter_syscalls
+
+
+def _filter_syscalls() -> None:
+    _load_filter()()
+
+
+def _raised(fence: Callable[[], object]) -> str:
+    try:
+        fence()
+    except (OSError, RuntimeError, ImportError, ValueError) as error:
+        return f"off: {error}"
+    return ON
