@@ -657,6 +657,20 @@ NETWORKS = [
     row("y = F.huber_loss(x, t, delta=0.5)", lambda x, t: F.huber_loss(x, t, delta=0.5), x=real(2, 3), t=real(2, 3)),
     row("y = F.huber_loss(x, t, 'sum', 0.5)", lambda x, t: F.huber_loss(x, t, "sum", 0.5), x=real(2, 3), t=real(2, 3)),
     row(
+        "y = F.ctc_loss(log_softmax(x, 2), t, [6, 5], [3, 2])",
+        lambda x, t: F.ctc_loss(torch.log_softmax(x, 2), t, [6, 5], [3, 2]),
+        x=real(6, 2, 4),
+        t=torch.tensor([[1, 2, 3], [3, 3, 0]]),
+    ),
+    row(
+        "y = ctc_loss(log_softmax(x, 2), t, n, m, reduction='sum', zero_infinity=True)  # targets in one row",
+        lambda x, t, n, m: F.ctc_loss(torch.log_softmax(x, 2), t, n, m, reduction="sum", zero_infinity=True),
+        x=real(6, 2, 4),
+        t=torch.tensor([1, 2, 3, 3, 3]),
+        n=torch.tensor([6, 3]),
+        m=torch.tensor([3, 2]),
+    ),
+    row(
         "y = F.kl_div(x, t, reduction='sum')",
         lambda x, t: F.kl_div(x, t, reduction="sum"),
         x=real(2, 3),

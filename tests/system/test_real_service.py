@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,25 +19,6 @@ HEAVY = {
     "inputs": {"x": {"dtype": "float64", "shape": [500, 500], "data": [0.001] * 250_000}},
 }
 """A request that takes seconds."""
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.fixture
-def own_service(start_service, stop_service) -> Iterator[object]:
-    """A service of this test's own, with one worker: `own_service(DEADLINE_S="1")` gives pid and URL."""
-    started = []
-
-    def start(**settings: str) -> tuple[int, str]:
-        process, url = start_service(WORKERS="1", **settings)
-        started.append(process)
-        return process.pid, url
-
-    yield start
-    for process in started:
-        stop_service(process)
 
 
 @pytest.mark.parametrize("name", ["relu.json", "relu-text.json"])
@@ -67,9 +47,9 @@ def test_a_large_body_goes_both_ways_bit_for_bit(real_url):
     assert result["gradients"]["x"]["data"] == x
 
 
-def test_a_worker_killed_while_idle_is_replaced_and_nobody_notices(own_service):
+def test_a_worker_killed_while_idle_is_replaced_and_nobody_notices(own_service, processes_of):
     pid, url = own_service()
-    (worker,) = children_of(pid)
+    (worker,) = processes_of(pid, "worker", 1)
     os.kill(worker, signal.SIGKILL)
     assert httpx.post(f"{url}/v1/backward", json=SQUARE, timeout=60).json()["gradients"]["x"]["data"] == [2, 2, 1.5]
     assert httpx.get(f"{url}/health/ready").json()["workers"]["restarted"] == 1
@@ -84,14 +64,14 @@ def test_a_request_past_its_deadline_gets_504_and_the_next_one_an_answer(own_ser
     assert httpx.post(f"{url}/v1/backward", json=SQUARE, timeout=60).status_code == 200
 
 
-def test_a_worker_that_dies_in_every_try_costs_its_request_an_honest_503(own_service):
+def test_a_worker_that_dies_in_every_try_costs_its_request_an_honest_503(own_service, processes_of):
     pid, url = own_service()
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(httpx.post, f"{url}/v1/forward", json=HEAVY, timeout=120)
         killed: set[int] = set()
         while not pending.done():
             busy = httpx.get(f"{url}/health/ready").json()["workers"]["busy"]
-            for worker in set(children_of(pid)) - killed:
+            for worker in set(processes_of(pid, "worker")) - killed:
                 if busy:
                     os.kill(worker, signal.SIGKILL)
                     killed.add(worker)
@@ -124,12 +104,12 @@ def test_a_full_queue_says_503_with_retry_after(own_service):
         pending.result()
 
 
-def test_sigterm_ends_the_service_and_its_workers(start_service, stop_service):
+def test_sigterm_ends_the_service_and_its_workers(start_service, stop_service, processes_of):
     process, _ = start_service(WORKERS="2")
-    workers = children_of(process.pid)
-    assert len(workers) == 2
+    below = processes_of(process.pid)
+    assert len(below) >= 2
     assert stop_service(process) == 0
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in below)
 
 
 def test_a_connection_that_breaks_off_costs_nobody_anything(real_url):
@@ -139,9 +119,9 @@ def test_a_connection_that_breaks_off_costs_nobody_anything(real_url):
     assert httpx.post(f"{real_url}/v1/backward", json=SQUARE, timeout=60).status_code == 200
 
 
-def test_the_http_process_has_not_loaded_torch(real_url, own_service):
+def test_the_http_process_has_not_loaded_torch(own_service, processes_of):
     pid, url = own_service()
     assert httpx.post(f"{url}/v1/backward", json=SQUARE, timeout=60).status_code == 200
     assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
-    (worker,) = children_of(pid)
+    (worker,) = processes_of(pid, "worker", 1)
     assert "libtorch" in Path(f"/proc/{worker}/maps").read_text()

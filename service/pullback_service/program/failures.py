@@ -26,6 +26,8 @@ def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_v
     except ProblemError as error:
         error.pointer, error.node = error.pointer or step.pointer, error.node or step.id
         raise
+    except ImportError:  # torch loads something late, which a sealed process cannot: our own bug
+        raise
     except Exception as error:  # whatever torch, its meta kernels and decompositions may raise
         if is_out_of_memory(error):
             raise out_of_memory(step) from None

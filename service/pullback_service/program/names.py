@@ -66,7 +66,7 @@ FUNCTIONAL: dict[str, Spelling] = {
 _AS_IN_ATEN = """
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
 adaptive_max_pool3d avg_pool1d avg_pool2d avg_pool3d bilinear celu channel_shuffle conv1d conv2d conv3d conv_tbc
-conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity gelu glu group_norm hardshrink hardsigmoid
+conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity ctc_loss gelu glu group_norm hardshrink hardsigmoid
 hardswish hardtanh layer_norm leaky_relu linear max_pool1d max_pool1d_with_indices max_pool2d
 max_pool2d_with_indices max_pool3d max_pool3d_with_indices mish one_hot pad pairwise_distance pixel_shuffle
 pixel_unshuffle prelu relu relu6 rms_norm scaled_dot_product_attention selu sigmoid silu softplus softshrink tanh

@@ -22,11 +22,11 @@ FIRST_TO_BE_KILLED = b"1000"
 def become_worker(connection: socket, role: Role, engine: Engine, settings: Settings, parent: int) -> None:
     """Answer until the HTTP process is gone, or once. Called in the forked process; the caller ends it afterwards."""
     die_with(parent)
-    name_process(f"pullback-{role.value}")
     _yield_to_the_service()
     _close_all_but(connection)
     engine.settle(threads=settings.torch_threads, is_alone=role is Role.ALONE)
     fences = seal(settings)
+    name_process(f"pullback-{role.value}")  # from now on it is one
     try:
         send_greeting(connection, fences)
         while (call := receive_call(connection)) is not None:

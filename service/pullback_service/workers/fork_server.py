@@ -102,7 +102,7 @@ def main(descriptor: int, parent: int, settings: Settings) -> None:
     from pullback_service.engine import build_engine
 
     engine = build_engine(settings)
-    sealing.prepare()
+    sealing.syscall_filter()
     # torch's own objects live as long as the process, and a request leaves few cycles. Frozen pages stay shared.
     gc.collect()
     gc.freeze()

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
 STARTED_IN_S = 120
-FORKED_IN_S = 10
+FORKED_IN_S = 5
 ENDED_IN_S = 5
 
 
@@ -28,6 +28,7 @@ class ForkServer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._is_up = asyncio.Event()
         self._turn = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -66,12 +67,16 @@ class ForkServer:
             await _readable(control.fileno())
             packet, descriptors, _, _ = socket.recv_fds(control, PACKET, 1)
         except BaseException:
-            # A question that lost its answer would leave that to the next one.
-            control.shutdown(socket.SHUT_RDWR)
+            # It hangs, or its answer would be taken for that to the next question.
+            self._kill()
             raise
         if not packet:
             raise ConnectionError("the fork server ended")
         return int(packet), descriptors[0]
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     async def _keep_up(self) -> None:
         """Run one fork server after another; pause longer each time one ends before it was up."""
@@ -90,7 +95,7 @@ class ForkServer:
         """Start one and wait for its end; whether it ever came up. Cancelled, it ends the process."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            process = self._popen(theirs)
+            process = self._process = self._popen(theirs)
         ours.setblocking(False)
         pidfd = os.pidfd_open(process.pid)
         try:

@@ -111,13 +111,12 @@ class ProcessWorkers(AbstractWorkers):
 
 def _crashed(reason: bytes) -> OpCrashed:
     """The problem of the nodes that a worker named when it asked for isolation."""
-    nodes = json.loads(reason)
-    places = ", ".join(f"{node['op']} (node {node['node']!r})" for node in nodes)
-    only = nodes[0] if len(nodes) == 1 else {"pointer": "/graph", "node": None}
+    nodes = json.loads(reason)["nodes"]
+    names = ", ".join(f"{node['op']} (node {node['node']!r})" for node in nodes)
     return OpCrashed(
-        f"The process that ran this graph alone ended in the middle: {places} crashed on these arguments.",
-        pointer=only["pointer"],
-        node=only["node"],
+        f"The process that ran this graph alone ended in the middle: {names} crashed on these arguments.",
+        pointer=nodes[0]["pointer"] if len(nodes) == 1 else "/graph",
+        node=nodes[0]["node"] if len(nodes) == 1 else None,
         got=nodes,
         hint="Its kernel does not check its arguments. Look for indices, lengths and sizes that are out of range.",
     )

@@ -22,17 +22,27 @@ ON = "on"
 
 def seal(settings: Settings) -> dict[str, str]:
     """Raise every fence: ON, or the reason why it is not, by name. Everything must be imported by now."""
+    filter_syscalls = syscall_filter()
     return {
         "limits": _raised(lambda: limit_resources(settings)),
         "no_new_privs": _raised(kernel.gain_no_privileges),
         "landlock": _raised(kernel.reach_nothing),
-        "seccomp": _raised(_filter_syscalls),
+        "seccomp": _raised(filter_syscalls),
     }
 
 
-def prepare() -> None:
-    """Import what sealing needs; in the fork server, once for all workers."""
-    _raised(_load_filter)
+def syscall_filter() -> Callable[[], None]:
+    """The seccomp fence, or what tells why there is none. The fork server imports it once for all workers."""
+    try:
+        from pullback_service.workers.syscalls import filter_syscalls
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = str(error)
+
+        def tell() -> None:
+            raise OSError(reason)
+
+        return tell
+    return filter_syscalls
 
 
 def limit_resources(settings: Settings) -> None:
@@ -55,19 +65,9 @@ def _address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
 
 
-def _load_filter() -> Callable[[], None]:
-    from pullback_service.workers.syscalls import filter_syscalls  # RuntimeError without libseccomp
-
-    return filter_syscalls
-
-
-def _filter_syscalls() -> None:
-    _load_filter()()
-
-
 def _raised(fence: Callable[[], object]) -> str:
     try:
         fence()
-    except (OSError, RuntimeError, ImportError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return f"off: {error}"
     return ON
