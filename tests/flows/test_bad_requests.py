@@ -577,7 +577,6 @@ REFUSED = {
     "bernoulli": "random",
     "multinomial": "random",
     "nn.functional.batch_norm": "no single operator",
-    "lu_unpack": "memory",
     "pdist": "memory",
     "grid_sampler": "memory",
     "max_unpool2d": "memory",
