@@ -17,6 +17,7 @@ Send = Callable[[str, bytes], tuple[int, bytes]]
 def in_process() -> Send:
     """An engine in this process."""
     engine = build_engine(Settings(worker_kind="inline"))
+    engine.settle(threads=1, is_alone=True)
 
     def send(operation: str, body: bytes) -> tuple[int, bytes]:
         reply = engine.answer(Call(operation, body))
