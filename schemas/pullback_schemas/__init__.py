@@ -2,12 +2,27 @@
 
 from pullback_schemas.graphs import Graph, Node
 from pullback_schemas.problems import Problem
-from pullback_schemas.requests import BackwardRequest, CheckRequest, ForwardRequest
+from pullback_schemas.requests import (
+    BackwardRequest,
+    CheckRequest,
+    ForwardRequest,
+    GradcheckRequest,
+    HessianRequest,
+    HvpRequest,
+    JacobianOptions,
+    JacobianRequest,
+    JvpRequest,
+)
 from pullback_schemas.results import (
     BackwardResult,
     CheckResult,
     ForwardResult,
+    GradcheckResult,
     Health,
+    HessianResult,
+    HvpResult,
+    JacobianResult,
+    JvpResult,
     Meta,
     OpInfo,
     OpList,
@@ -26,8 +41,19 @@ __all__ = [
     "ForwardRequest",
     "ForwardResult",
     "FullTensor",
+    "GradcheckRequest",
+    "GradcheckResult",
     "Graph",
     "Health",
+    "HessianRequest",
+    "HessianResult",
+    "HvpRequest",
+    "HvpResult",
+    "JacobianOptions",
+    "JacobianRequest",
+    "JacobianResult",
+    "JvpRequest",
+    "JvpResult",
     "Meta",
     "Node",
     "OpInfo",
