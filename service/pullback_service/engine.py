@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import torch
 
@@ -14,6 +15,12 @@ from pullback_service.program.inference import Limits
 from pullback_service.protocols.native_json import encode, encode_problem
 from pullback_service.settings import Settings
 from pullback_service.workers.base import Call, Reply
+
+WARM_UP = {
+    "backward": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}, "grad_tensors": [[[1, 0], [0, 1]]]}',
+    "jacobian": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}}',
+    "jvp": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}, "tangents": {"x": [[1, 0], [0, 1]]}}',
+}
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +53,12 @@ class Engine:
             return Reply(*encode_problem(TooDeep("The request is nested too deeply.")))
 
     def warm_up(self) -> None:
-        """Pay for first uses now: the operator table, fake tensors, autograd."""
-        body = b'{"graph": "y = (x @ x).sum()", "inputs": {"x": [[1.0]]}, "jacobian": true}'
-        assert self.answer(Call("backward", body)).status == 200
+        """Pay for first uses now: the operator table, fake tensors, autograd in both modes, vmap."""
+        with warnings.catch_warnings():
+            # The first use of forward mode compiles decompositions in a way that torch deprecates.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for operation, body in WARM_UP.items():
+                assert self.answer(Call(operation, body)).status == 200
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -1107,7 +1107,7 @@ DERIVATIVES = [
     ),
     back(
         "jacobian of a complex output that is not holomorphic",
-        call("conj_physical", "$x"),
+        call("conj", "$x"),
         "not_differentiable",
         "/graph",
         COMPLEX,

@@ -10,7 +10,7 @@ from torch import Tensor
 from pullback_service.program.failures import tensors_in
 from pullback_service.program.plan import Plan
 
-SPARSE_ELEMENTS = 2**18
+SPARSE_ELEMENTS = 2**17
 """Of the widest tensor over a chunk, where elements meet few others: it stays in a core's cache."""
 
 DENSE_ELEMENTS = 2**22
@@ -27,8 +27,8 @@ CONTRACTIONS = frozenset(_CONTRACTIONS.split())
 
 def rows_at_once(plan: Plan, *ends: Mapping[str, Tensor]) -> int:
     """A number of vectors for which every tensor of a derivative's pass stays within the budget."""
-    sizes = [tensor.numel() for value in plan.inferred.values for tensor in tensors_in(value)]
-    sizes += [tensor.numel() for end in ends for tensor in end.values()]
+    moving = [t for value in plan.inferred.values for t in tensors_in(value) if t.requires_grad]
+    sizes = [tensor.numel() for tensor in [*moving, *(t for end in ends for t in end.values())]]
     is_dense = any(step.call.operator.packet in CONTRACTIONS for step in plan.program.steps)
     return max(1, (DENSE_ELEMENTS if is_dense else SPARSE_ELEMENTS) // max(1, *sizes))
 
