@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from pullback_schemas.requests import GradcheckRequest
-from pullback_service.derivatives.gradcheck import Checker, Tolerances, Verdict, Worst
-from pullback_service.derivatives.run import run_forward
+from pullback_schemas.tensors import Encoding
+from pullback_service.derivatives.gradcheck import Checker, Tolerances, Verdict, check_entries
+from pullback_service.derivatives.run import Point, run_forward
 from pullback_service.derivatives.work import Work
 from pullback_service.operations.cotangents import (
     refuse_cut_gradient,
     refuse_nothing_to_differentiate,
     refuse_without_gradient,
 )
-from pullback_service.operations.evaluation import Document, Evaluation
+from pullback_service.operations.evaluation import Document, Evaluation, leaf_types
 from pullback_service.operations.reports import Json
 from pullback_service.program.plan import Plan, default_wrt, make_plan
-from pullback_service.program.types import types_of
+from pullback_service.program.types import DTYPE_NAMES, types_of
 from pullback_service.protocols.tensor_writer import write_tensor
 
 
@@ -32,28 +33,33 @@ def gradcheck(evaluation: Evaluation[GradcheckRequest]) -> Document:
     evaluation.check_wrt(wrt, "/wrt")
     plan = _double_plan(evaluation, inputs, tuple(wrt))
     refuse_nothing_to_differentiate(plan, request.wrt)
+    if request.method == "central":
+        check_entries(leaf_types(plan))
     evaluation.clock.lap("plan")
     with evaluation.source.quoted():
         point = run_forward(plan, inputs, work)
     evaluation.clock.lap("forward")
     refuse_without_gradient(types_of(point.outputs))
     refuse_cut_gradient(plan, point.outputs)
-    tolerances = Tolerances(request.rtol, request.atol)
     with evaluation.source.quoted():
-        checker = Checker(point.only(), work)
-        check = checker.along_a_direction if request.method == "taylor" else checker.entry_by_entry
-        verdicts = {name: check(name, tolerances) for name in wrt}
-    evaluation.clock.lap("gradcheck")
+        verdicts = _verdicts(point, request, work)
     if request.wrt is None:
-        kinds = types_of(inputs)
-        verdicts |= {
-            n: Verdict("not_checkable", f"{kind.dtype} has no derivative".replace("torch.", ""))
-            for n, kind in kinds.items()
-            if n not in wrt
-        }
+        verdicts |= {name: _without_derivative(tensor) for name, tensor in inputs.items() if name not in wrt}
+    evaluation.clock.lap("gradcheck")
     statuses = {verdict.status for verdict in verdicts.values()}
     passed = False if "failed" in statuses else True if "passed" in statuses else None
-    return evaluation.answer({"passed": passed, "inputs": {name: _report(v) for name, v in verdicts.items()}}, work)
+    reports = {name: _report(verdict, request.encoding) for name, verdict in verdicts.items()}
+    return evaluation.answer({"passed": passed, "inputs": reports}, work)
+
+
+def _verdicts(point: Point, request: GradcheckRequest, work: Work) -> dict[str, Verdict]:
+    checker = Checker(point.only(), work)
+    check = checker.along_a_direction if request.method == "taylor" else checker.entry_by_entry
+    return {name: check(name, Tolerances(request.rtol, request.atol)) for name in point.leaves}
+
+
+def _without_derivative(tensor: Tensor) -> Verdict:
+    return Verdict("not_checkable", f"{DTYPE_NAMES[tensor.dtype]} has no derivative")
 
 
 def _double_plan(evaluation: Evaluation[GradcheckRequest], inputs: Mapping[str, Tensor], wrt: tuple[str, ...]) -> Plan:
@@ -70,19 +76,17 @@ def _doubled(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
 
 
-def _report(verdict: Verdict) -> Json:
+def _report(verdict: Verdict, encoding: Encoding) -> Json:
+    worst = verdict.worst
     return {
         "status": verdict.status,
         "reason": verdict.reason,
         "rate": verdict.rate,
         "adjoint_error": verdict.adjoint_error,
-        "worst": None if verdict.worst is None else _worst(verdict.worst),
-    }
-
-
-def _worst(worst: Worst) -> Json:
-    return {
-        "index": list(worst.index),
-        "gradient": write_tensor(worst.gradient),
-        "difference": write_tensor(worst.difference),
+        "worst": worst
+        and {
+            "index": list(worst.index),
+            "gradient": write_tensor(worst.gradient, encoding),
+            "difference": write_tensor(worst.difference, encoding),
+        },
     }
