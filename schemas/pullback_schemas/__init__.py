@@ -16,6 +16,7 @@ from pullback_schemas.requests import (
 from pullback_schemas.results import (
     BackwardResult,
     CheckResult,
+    Explanation,
     ForwardResult,
     GradcheckResult,
     Health,
@@ -38,6 +39,7 @@ __all__ = [
     "CheckResult",
     "DType",
     "Encoding",
+    "Explanation",
     "ForwardRequest",
     "ForwardResult",
     "FullTensor",
