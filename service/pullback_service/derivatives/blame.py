@@ -23,6 +23,6 @@ def naming_node(point: Point, *, is_twice: bool = False) -> Iterator[None]:
     except OpFailed as error:
         if error.node is None:
             with plain_attention(point.plan.program) if is_twice else nullcontext():
-                visits = Sweep(point.plan, point.inputs).back(random_like(point.only().outputs), is_twice=is_twice)
+                visits = Sweep(point).back(random_like(point.only().outputs), is_twice=is_twice)
                 deque(visits, maxlen=0)
         raise

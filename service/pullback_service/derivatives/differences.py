@@ -42,7 +42,7 @@ def moved(point: Point, vectors: Vectors, step: float, work: Work) -> Point:
     """The forward run at x + step v."""
     plan = point.plan
     shifted = {name: argument_of(plan, point.inputs, name) + step * vector for name, vector in vectors.items()}
-    run = run_forward(plan, {**point.inputs, **shifted}, work)
+    run = run_forward(plan, {**point.inputs, **shifted}, work, point.seed)
     return run.only(point.outputs, point.leaves)
 
 

@@ -44,7 +44,7 @@ class Pushforward(AbstractLinearMap):
     @override
     def vmapped(self, vectors: Vectors) -> Images:
         try:
-            images = vmap(self._push)(dict(vectors))
+            images = vmap(self._push, randomness="same")(dict(vectors))
         except (RuntimeError, ValueError) as error:  # vmap's own refusals, outside of any step
             raise OpFailed(first_sentence(error)) from None
         return {name: settled(tensor) for name, tensor in images.items()}
@@ -53,7 +53,7 @@ class Pushforward(AbstractLinearMap):
         plan, inputs = self._point.plan, self._point.inputs
 
         def run(moving: Vectors) -> dict[str, Tensor]:
-            outputs = run_steps(plan, {**inputs, **moving}, self.work)
+            outputs = run_steps(plan, {**inputs, **moving}, self.work, self._point.seed)
             return {name: outputs[name] for name in self.target}
 
         primals = {name: argument_of(plan, inputs, name) for name in vectors}

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pullback_schemas.problems import OpFailed
 from pullback_service.derivatives.linear import settled
-from pullback_service.derivatives.run import argument_of, call_step
+from pullback_service.derivatives.run import Point, argument_of, call_step
 from pullback_service.program.failures import first_sentence, tensors_in
 from pullback_service.program.inference import infer_late
-from pullback_service.program.plan import Plan
 from pullback_service.program.program import Step
+from pullback_service.program.randomness import seeded
 from pullback_service.program.references import Ref, look_up
 
 Place = tuple[int, tuple[int, ...]]
@@ -63,26 +63,30 @@ class Sweep:
     whether it is an input.
     """
 
-    def __init__(self, plan: Plan, inputs: Mapping[str, Tensor]) -> None:
-        self._plan = plan
+    def __init__(self, point: Point) -> None:
+        self._plan = plan = point.plan
         self._locals: list[_Local] = []
         self.first_non_finite: str | None = None
         values: list[Any] = []
         active: set[int] = set()
         for slot, name in enumerate(plan.program.arguments):
-            values.append(argument_of(plan, inputs, name).detach())
+            values.append(argument_of(plan, point.inputs, name).detach())
             if name in plan.wrt:
                 active.add(slot)
             self._look_at(name, values[-1])
-        for step in plan.program.steps:
-            if step.slot in plan.inferred.late:
-                infer_late(step, values, plan.limits)
-            local = _run(step, values, active)
-            if any(tensor.requires_grad for tensor in tensors_in(local.value)):
-                active.add(step.slot)
-                self._locals.append(local)
-            values.append(_detached(local.value))
-            self._look_at(step.id, values[-1])
+        with seeded(point.seed):
+            for step in plan.program.steps:
+                values.append(self._visit(step, values, active))
+
+    def _visit(self, step: Step, values: list[Any], active: set[int]) -> Any:
+        if step.slot in self._plan.inferred.late:
+            infer_late(step, values, self._plan.limits)
+        local = _run(step, values, active)
+        if any(tensor.requires_grad for tensor in tensors_in(local.value)):
+            active.add(step.slot)
+            self._locals.append(local)
+        self._look_at(step.id, local.value)
+        return _detached(local.value)
 
     def back(self, cotangents: Mapping[str, Tensor], *, is_twice: bool = False) -> Iterator[Visit]:
         """The nodes that a gradient flows through, from the outputs to the inputs.

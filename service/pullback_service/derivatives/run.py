@@ -61,9 +61,7 @@ def run_forward(plan: Plan, inputs: Mapping[str, Tensor], work: Work, seed: int 
         return Point(plan, inputs, run_steps(plan, {**inputs, **leaves}, work, seed), leaves, seed)
 
 
-def run_steps(
-    plan: Plan, arguments: Mapping[str, Tensor], work: Work, seed: int | None = None
-) -> dict[str, Tensor]:
+def run_steps(plan: Plan, arguments: Mapping[str, Tensor], work: Work, seed: int | None = None) -> dict[str, Tensor]:
     """The outputs for arguments as they come: plain, with a tape, dual numbers, or batched by vmap.
 
     A constant that is not among them has its own value.

@@ -125,7 +125,7 @@ def run_for_cotangents(
         read({name: kind for name, kind in plan.outputs.items() if kind})
     evaluation.clock.lap("decode")
     with evaluation.source.quoted():
-        point = run_forward(plan, evaluation.inputs, work)
+        point = run_forward(plan, evaluation.inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     if not plan.is_static:
         read(types_of(point.outputs))

@@ -21,7 +21,7 @@ SMALL = 64
 
 def explain(point: Point, cotangents: Mapping[str, Tensor], encoding: Encoding) -> Json:
     """What comes into each node and what it passes on, from the outputs to the inputs, as an Explanation."""
-    sweep = Sweep(point.plan, point.inputs)
+    sweep = Sweep(point)
     visits = list(sweep.back(cotangents))
     return {"nodes": [_visit(visit, encoding) for visit in visits], "first_non_finite": _non_finite(sweep, visits)}
 

@@ -13,6 +13,6 @@ def forward(evaluation: Evaluation[ForwardRequest]) -> Document:
     work = Work("forward")
     plan = evaluation.plan(())
     with evaluation.source.quoted():
-        point = run_forward(plan, evaluation.inputs, work)
+        point = run_forward(plan, evaluation.inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     return evaluation.answer({"outputs": evaluation.write(point.outputs)}, work)

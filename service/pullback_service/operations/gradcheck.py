@@ -37,7 +37,7 @@ def gradcheck(evaluation: Evaluation[GradcheckRequest]) -> Document:
         check_entries(leaf_types(plan))
     evaluation.clock.lap("plan")
     with evaluation.source.quoted():
-        point = run_forward(plan, inputs, work)
+        point = run_forward(plan, inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     refuse_without_gradient(types_of(point.outputs))
     refuse_cut_gradient(plan, point.outputs)

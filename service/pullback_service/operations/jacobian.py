@@ -65,7 +65,7 @@ def jacobian(evaluation: Evaluation[JacobianRequest]) -> Document:
     if plan.is_static:
         _check(plan, choice, {name: kind for name, kind in plan.outputs.items() if kind})
     with evaluation.source.quoted(), plain_attention(plan.program):
-        point = run_forward(plan, evaluation.inputs, work)
+        point = run_forward(plan, evaluation.inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     if not plan.is_static:
         _check(plan, choice, types_of(point.outputs))

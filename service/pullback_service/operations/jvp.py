@@ -24,7 +24,7 @@ def jvp(evaluation: Evaluation[JvpRequest]) -> Document:
     limit = plan.limits.max_tensor_elements
     check_batch(batch, {n: kind for n, kind in plan.outputs.items() if kind}, limit, "products", "tangents")
     with evaluation.source.quoted(), plain_attention(plan.program):
-        point = run_forward(plan, evaluation.inputs, work)
+        point = run_forward(plan, evaluation.inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     refuse_without_gradient(types_of(point.outputs))
     refuse_cut_gradient(plan, point.outputs)
