@@ -396,6 +396,12 @@ class NotDifferentiable(ProblemError):
     code, title = "not_differentiable", "There is no derivative"
 
 
+class InconsistentDerivative(ProblemError):
+    """Two ways to one derivative disagree, so that none is given."""
+
+    code, title = "inconsistent_derivative", "A derivative contradicts itself"
+
+
 class UnusedInput(ProblemError):
     """No output depends on the input, and the caller wanted to know."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PositiveInt
 from pydantic.json_schema import JsonSchemaValue
 
 from pullback_schemas.graphs import Graph
@@ -54,21 +54,8 @@ class ForwardRequest(OperationRequest):
     model_config = ConfigDict(json_schema_extra={"examples": [_RELU, _SQUARE]})
 
 
-class BackwardRequest(OperationRequest):
-    """The vector-Jacobian product of a graph.
-
-    With y = f(x) and v = `grad_tensors`, the gradient is v^T J, J = dy/dx. Several outputs add up.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {**_RELU, "grad_tensors": {"y": [1.0, 1.0, 1.0]}},
-                {**_SQUARE, "grad_tensors": {"y": [1.0, 0.5, 0.25]}, "wrt": ["x"], "jacobian": True},
-                {"graph": "y = (x ** 2).sum()", "inputs": {"x": [1.0, 2.0]}},
-            ]
-        }
-    )
+class CotangentRequest(OperationRequest):
+    """What every operation on v^T J or <v, y> needs."""
 
     grad_tensors: dict[Name, Tensor | None] | list[Tensor | None] | None = Field(
         default=None,
@@ -79,13 +66,159 @@ class BackwardRequest(OperationRequest):
         default=None,
         description="the inputs or constants to differentiate; left out: every floating or complex input",
     )
+
+
+class JacobianOptions(WireModel):
+    """Which Jacobians, and how."""
+
+    of: list[Name] | None = Field(
+        default=None, description="the outputs; left out: every floating or complex one", min_length=1
+    )
+    wrt: list[Name] | None = Field(
+        default=None,
+        description="the inputs or constants; left out: every floating or complex input",
+        min_length=1,
+    )
+    mode: Literal["auto", "reverse", "forward"] = Field(
+        default="auto", description="by rows (reverse), by columns (forward), or whatever are fewer"
+    )
+    chunk_size: PositiveInt | None = Field(
+        default=None, description="rows or columns at a time; left out: as many as keep to the memory budget"
+    )
+
+
+class BackwardRequest(CotangentRequest):
+    """The vector-Jacobian product of a graph.
+
+    With y = f(x) and v = `grad_tensors`, the gradient is v^T J, J = dy/dx. Several outputs add up.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {**_RELU, "grad_tensors": {"y": [1.0, 1.0, 1.0]}},
+                {**_SQUARE, "grad_tensors": {"y": [1.0, 0.5, 0.25]}, "wrt": ["x"], "jacobian": True},
+                {"graph": "y = (x ** 2).sum()", "inputs": {"x": [1.0, 2.0]}, "explain": True},
+            ]
+        }
+    )
+
     unused: Literal["zeros", "null", "error"] = Field(
         default="zeros", description="what an input gets that no output depends on"
     )
     is_grads_batched: bool = Field(
         default=False, description="grad_tensors, and so the gradients, have one extra leading axis"
     )
-    jacobian: bool = Field(default=False, description="also answer jacobians[output][input]")
+    jacobian: bool | JacobianOptions = Field(default=False, description="also answer jacobians[output][input]")
+    explain: bool = Field(
+        default=False, description="also answer, node by node in backward order, what comes in and what is passed on"
+    )
+
+
+class JvpRequest(OperationRequest):
+    """The Jacobian-vector product of a graph.
+
+    With y = f(x) and v = `tangents`, the answer is J v: how fast y moves when x moves along v. Several inputs add up.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {**_SQUARE, "tangents": {"x": [1.0, 0.0, 0.0]}},
+                {
+                    "graph": "y = sin(x) * w",
+                    "inputs": {"x": [0.0, 1.0], "w": [2.0, 3.0]},
+                    "tangents": {"x": [[1.0, 0.0], [0.0, 1.0]]},
+                    "is_tangents_batched": True,
+                },
+            ]
+        }
+    )
+
+    tangents: dict[Name, Tensor] = Field(
+        description="input or constant -> tensor of its shape and dtype; one that is left out does not move",
+        min_length=1,
+    )
+    is_tangents_batched: bool = Field(
+        default=False, description="tangents, and so the products, have one extra leading axis"
+    )
+
+
+class JacobianRequest(OperationRequest, JacobianOptions):
+    """The dense Jacobians of a graph: jacobians[output][input] has the shape y.shape + x.shape."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [_SQUARE, {"graph": "y = w @ x", "inputs": {"w": [[1, 2], [3, 4]], "x": [1, 1]}, "wrt": ["x"]}]
+        }
+    )
+
+
+class HvpRequest(CotangentRequest):
+    """The Hessian-vector product of a graph: H v, H the second derivative of its one element or <grad_tensors, y>."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"graph": "y = (x ** 3).sum()", "inputs": {"x": [1.0, 2.0]}, "vectors": {"x": [1.0, 0.0]}},
+                {**_SQUARE, "grad_tensors": {"y": [1.0, 0.5, 0.25]}, "vectors": {"x": [1.0, 1.0, 1.0]}},
+            ]
+        }
+    )
+
+    vectors: dict[Name, Tensor] = Field(
+        description="input or constant -> tensor of its shape and dtype; one that is left out is zero", min_length=1
+    )
+    is_vectors_batched: bool = Field(
+        default=False, description="vectors, and so the products, have one extra leading axis"
+    )
+    allow_finite_differences: bool = Field(
+        default=False,
+        description="where an operator has no second derivative: central differences of the exact gradient",
+    )
+
+
+class HessianRequest(CotangentRequest):
+    """The dense Hessian of a graph: hessian[x][x2] has the shape x.shape + x2.shape.
+
+    It is the second derivative of the graph's one element, or of <grad_tensors, outputs>.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"graph": "y = (1 - x[0])**2 + 100 * (x[1] - x[0]**2)**2", "inputs": {"x": [1.0, 1.0]}},
+                {**_SQUARE, "grad_tensors": {"y": [1.0, 0.5, 0.25]}},
+            ]
+        }
+    )
+
+    chunk_size: PositiveInt | None = Field(
+        default=None, description="rows at a time; left out: as many as keep to the memory budget"
+    )
+    allow_finite_differences: bool = Field(
+        default=False,
+        description="where an operator has no second derivative: central differences of the exact gradient",
+    )
+
+
+class GradcheckRequest(OperationRequest):
+    """Whether the gradients of a graph are right at a point, found out in double precision."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SQUARE, {**_RELU, "method": "central"}]})
+
+    wrt: list[Name] | None = Field(
+        default=None,
+        description="the inputs or constants to check; left out: every input",
+        min_length=1,
+    )
+    method: Literal["taylor", "central"] = Field(
+        default="taylor",
+        description="the rate at which the remainder of the linear model vanishes along a random direction; or the "
+        "central difference of every single entry",
+    )
+    rtol: float = Field(default=1e-5, ge=0, description="of an entry's central difference, relative to the gradient's")
+    atol: float = Field(default=1e-7, ge=0, description="of an entry's central difference")
 
 
 class CheckRequest(WireModel):

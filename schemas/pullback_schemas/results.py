@@ -15,12 +15,19 @@ class Meta(WireModel):
     """What was done to get the answer."""
 
     device: str
-    mode: Literal["forward", "reverse"] = Field(description="the direction of differentiation")
-    path: Literal["single", "vmapped", "looped"] = Field(
-        description="one backward pass, many at once (vmap), or one after the other"
+    mode: Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"] = Field(
+        description="the direction of differentiation; double-reverse: J v as the pullback of the pullback"
+    )
+    path: Literal["single", "vmapped", "chunked", "looped"] = Field(
+        description="one pass, many vectors at once (vmap), so many at a time, or one after the other"
     )
     forward_count: int = Field(description="how often the graph ran forward")
-    backward_count: int = Field(description="how often a cotangent was pulled back")
+    backward_count: int = Field(description="how often cotangents were pulled back")
+    adjoint_error: float | None = Field(
+        default=None,
+        description="the relative difference of <w, Jv> and <J^T w, v> for random vectors, where it was measured",
+    )
+    notes: list[str] = Field(default=[], description="what is unusual about the way that was taken")
     plan_cached: bool = Field(description="whether graph, shapes and dtypes were known already")
     graph_sha256: str
     seed: int | None = Field(default=None, description="of the operators that drew random numbers, if any did")
@@ -35,14 +42,122 @@ class ForwardResult(WireModel):
     meta: Meta
 
 
+Jacobians = dict[str, dict[str, TensorValue]]
+Number = float | Literal["NaN", "Infinity", "-Infinity"]
+
+
+class VectorReport(WireModel):
+    """A gradient inside the graph; its value only where it is small."""
+
+    dtype: DType
+    shape: list[int]
+    norm: Number = Field(description="Euclidean")
+    value: TensorValue | None = None
+
+
+class PassedReport(WireModel):
+    """What a node passes on to one of its arguments."""
+
+    argument: str = Field(description="the parameter's name")
+    reference: str = Field(description="what stands there in the graph")
+    vector: VectorReport | None = Field(description="null: no gradient flows there")
+
+
+class VisitReport(WireModel):
+    """A node on the way back."""
+
+    node: str
+    op: str
+    received: dict[str, VectorReport] = Field(description='the gradient of each of its values; "" when it has one')
+    passed: list[PassedReport]
+
+
+class NonFinite(WireModel):
+    """Where numbers stop being finite."""
+
+    node: str = Field(description="the first node, or input, that holds NaN or infinity though nothing before it does")
+    phase: Literal["forward", "backward"]
+
+
+class Explanation(WireModel):
+    """The backward pass node by node, from the outputs to the inputs."""
+
+    nodes: list[VisitReport]
+    first_non_finite: NonFinite | None
+
+
 class BackwardResult(WireModel):
     """The values of the outputs and the gradients, each of its input's shape and dtype."""
 
     outputs: dict[str, TensorValue]
     gradients: dict[str, TensorValue | None]
-    jacobians: dict[str, dict[str, TensorValue]] | None = Field(
-        default=None, description="jacobians[y][x] has the shape y.shape + x.shape"
+    jacobians: Jacobians | None = Field(default=None, description="jacobians[y][x] has the shape y.shape + x.shape")
+    explanation: Explanation | None = None
+    meta: Meta
+
+
+class JvpResult(WireModel):
+    """The values of the outputs, and how fast each floating or complex one moves."""
+
+    outputs: dict[str, TensorValue]
+    jvp: dict[str, TensorValue]
+    meta: Meta
+
+
+class JacobianResult(WireModel):
+    """The values of the outputs and the dense Jacobians."""
+
+    outputs: dict[str, TensorValue]
+    jacobians: Jacobians = Field(description="jacobians[y][x] has the shape y.shape + x.shape")
+    meta: Meta
+
+
+class HvpResult(WireModel):
+    """The values of the outputs, the gradients, and the products of the Hessian with the vectors."""
+
+    outputs: dict[str, TensorValue]
+    gradients: dict[str, TensorValue]
+    hvp: dict[str, TensorValue] = Field(description="each of its input's shape, after one leading axis if batched")
+    meta: Meta
+
+
+class HessianResult(WireModel):
+    """The values of the outputs, the gradients, and the dense Hessian."""
+
+    outputs: dict[str, TensorValue]
+    gradients: dict[str, TensorValue]
+    hessian: Jacobians = Field(description="hessian[x][x2] has the shape x.shape + x2.shape")
+    meta: Meta
+
+
+class WorstEntry(WireModel):
+    """The entry of a gradient that is furthest from its central difference."""
+
+    index: list[int]
+    gradient: TensorValue
+    difference: TensorValue
+
+
+class InputVerdict(WireModel):
+    """Whether the gradient by one input is right."""
+
+    status: Literal["passed", "failed", "not_checkable"]
+    reason: str | None = Field(description="why it failed, or why it cannot be checked")
+    rate: float | None = Field(
+        description="the power of the step with which the linear model's remainder vanishes: 2 or more if the gradient "
+        "is right, 1 if it is wrong; null where there is no remainder"
     )
+    adjoint_error: float | None = Field(
+        description="the relative difference of <w, Jv> in forward mode and <J^T w, v>; null without a forward rule"
+    )
+    worst: WorstEntry | None = None
+
+
+class GradcheckResult(WireModel):
+    """Whether the gradients of <w, outputs> for a random w are right."""
+
+    passed: bool | None = Field(description="null where no input could be checked")
+    inputs: dict[str, InputVerdict]
     meta: Meta
 
 

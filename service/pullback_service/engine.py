@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 
 import torch
 
@@ -15,6 +16,12 @@ from pullback_service.program.inference import Limits
 from pullback_service.protocols.native_json import encode, encode_problem
 from pullback_service.settings import Settings
 from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
+
+WARM_UP = {
+    "backward": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}, "grad_tensors": [[[1, 0], [0, 1]]]}',
+    "jacobian": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}}',
+    "jvp": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}, "tangents": {"x": [[1, 0], [0, 1]]}}',
+}
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +61,16 @@ class Engine:
         self.library.is_alone = is_alone
 
     def warm_up(self) -> None:
-        """Pay for first uses now: the operator table, fake tensors, autograd. A sealed process imports nothing more."""
+        """Pay for first uses now: the operator table, fake tensors, autograd in both modes, vmap.
+
+        A sealed process imports nothing more.
+        """
         importlib.import_module("torch._subclasses.schema_check_mode")  # torch does so where quantile meets vmap
-        body = b'{"graph": "y = (x @ x).sum()", "inputs": {"x": [[1.0]]}, "jacobian": true}'
-        assert self.answer(Call("backward", body)).status == 200
+        with warnings.catch_warnings():
+            # The first use of forward mode compiles decompositions in a way that torch deprecates.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for operation, body in WARM_UP.items():
+                assert self.answer(Call(operation, body)).status == 200
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -1,8 +1,9 @@
-"""The vectors v of v^T J: what the caller sent, what is implied, and what each output needs."""
+"""The vectors that derivatives are multiplied with: what was sent must fit; what is implied, and what is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,14 +22,28 @@ SENTENCE = "grad can be implicitly created only for scalar outputs"
 COMPLEX_SENTENCE = "grad can be implicitly created only for real scalar outputs but got"
 
 
-def check_cotangents(
-    outputs: Mapping[str, TensorType],
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How problems call the vectors: the request's field, and what each of them belongs to."""
+
+    field: str
+    owner: str
+
+
+GRAD_TENSORS = Words("grad_tensors", "output")
+TANGENTS = Words("tangents", "input")
+VECTORS = Words("vectors", "input")
+
+
+def check_vectors(
+    likes: Mapping[str, TensorType],
     given: Mapping[str, Tensor],
     pointers: Mapping[str, str],
+    words: Words,
     *,
     is_batched: bool,
 ) -> None:
-    """Each given cotangent has exactly its output's dtype and shape, after one leading axis if batched.
+    """Each given vector has exactly the dtype and shape of what it belongs to, after one leading axis if batched.
 
     Raises NotDifferentiable, DtypeMismatch or ShapeMismatch for each, at `pointers[name]`.
     """
@@ -36,39 +51,39 @@ def check_cotangents(
     batch: tuple[int, str] | None = None
     for name, tensor in given.items():
         with findings.catch(), under(pointers[name]):
-            _check(name, outputs[name], type_of(tensor), is_batched)
+            _check(name, likes[name], type_of(tensor), words, is_batched)
             if is_batched:
                 batch = batch or (len(tensor), name)
-                _check_batch(name, len(tensor), batch)
+                _check_batch(name, len(tensor), batch, words)
     findings.check()
 
 
-def _check_batch(name: str, size: int, first: tuple[int, str]) -> None:
+def _check_batch(name: str, size: int, first: tuple[int, str], words: Words) -> None:
     if size != first[0]:
         raise ShapeMismatch(
-            f"grad_tensors[{name!r}] holds {size} vectors, grad_tensors[{first[1]!r}] holds {first[0]}.",
+            f"{words.field}[{name!r}] holds {size} vectors, {words.field}[{first[1]!r}] holds {first[0]}.",
             expected=first[0],
             got=size,
         )
 
 
-def _check(name: str, output: TensorType, given: TensorType, is_batched: bool) -> None:
-    if not output.is_differentiable:
+def _check(name: str, like: TensorType, given: TensorType, words: Words, is_batched: bool) -> None:
+    if not like.is_differentiable:
         raise NotDifferentiable(
-            f"The output {name!r} has dtype {DTYPE_NAMES[output.dtype]} and no gradient.",
-            hint=f"Leave grad_tensors[{name!r}] out.",
+            f"The {words.owner} {name!r} has dtype {DTYPE_NAMES[like.dtype]} and no gradient.",
+            hint=f"Leave {words.field}[{name!r}] out.",
         )
-    if given.dtype != output.dtype:
+    if given.dtype != like.dtype:
         raise DtypeMismatch(
-            f"grad_tensors[{name!r}] must have the dtype of the output.",
-            expected=DTYPE_NAMES[output.dtype],
+            f"{words.field}[{name!r}] must have the dtype of the {words.owner}.",
+            expected=DTYPE_NAMES[like.dtype],
             got=DTYPE_NAMES[given.dtype],
         )
     shape = given.shape[1:] if is_batched else given.shape
-    if shape != output.shape or (is_batched and not given.shape):
-        expected = ["batch", *output.shape] if is_batched else list(output.shape)
+    if shape != like.shape or (is_batched and not given.shape):
+        expected = ["batch", *like.shape] if is_batched else list(like.shape)
         raise ShapeMismatch(
-            f"grad_tensors[{name!r}] must have the shape of the output"
+            f"{words.field}[{name!r}] must have the shape of the {words.owner}"
             f"{', after one leading batch axis' if is_batched else ''}.",
             expected=expected,
             got=list(given.shape),

@@ -1,83 +1,84 @@
-"""Dense Jacobians by rows: each row is the pullback of one basis vector."""
+"""Dense Jacobians: refused if too large, by rows in reverse mode or by columns in forward mode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Literal
 
-import torch
-from torch import Tensor
-
-from pullback_schemas.problems import LimitExceeded, NotDifferentiable
-from pullback_service.derivatives.vjp import Path, pull_back
+from pullback_schemas.problems import LimitExceeded, OpFailed
+from pullback_service.derivatives.adjoint import adjoint_error, random_like, tolerance
+from pullback_service.derivatives.chunks import rows_at_once
+from pullback_service.derivatives.dense import Blocks, dense_by_columns, dense_by_rows, times
+from pullback_service.derivatives.jvp import first_right, forward_routes
+from pullback_service.derivatives.known_wrong import wrong_forward_rules
+from pullback_service.derivatives.run import Point
+from pullback_service.derivatives.vjp import Pullback
+from pullback_service.derivatives.work import Work
 from pullback_service.program.types import MAX_AXES, TensorType, extent
 
-ELEMENTS_AT_ONCE = 2**22
-"""Chunks of rows are so large that each tensor of the backward pass stays about this size."""
+Direction = Literal["auto", "reverse", "forward"]
 
 
-def check_jacobians(outputs: Mapping[str, TensorType], wrt: Mapping[str, TensorType], max_elements: int) -> None:
-    """Refuse Jacobians of complex tensors, and those whose dense form is larger than a tensor may be."""
+def check_blocks(
+    rows: Mapping[str, TensorType], columns: Mapping[str, TensorType], max_elements: int, pointer: str, what: str
+) -> None:
+    """Refuse what is too large to be written down densely, before any work."""
     total = 0
-    for y, output in outputs.items():
-        for x, leaf in wrt.items():
-            if output.dtype.is_complex or leaf.dtype.is_complex:
-                raise NotDifferentiable(
-                    f"The Jacobian of {y!r} with respect to {x!r} is of complex tensors, which is not served.",
-                    pointer="/jacobian",
-                    hint="Split the tensors with view_as_real, and join them in the graph.",
-                )
+    for y, output in rows.items():
+        for x, leaf in columns.items():
+            if not output.is_differentiable:
+                continue
             if len(output.shape) + len(leaf.shape) > MAX_AXES:
                 raise LimitExceeded(
-                    f"The Jacobian of {y!r} with respect to {x!r} would have more than {MAX_AXES} axes.",
-                    pointer="/jacobian",
+                    f"The {what} of {y!r} with respect to {x!r} would have more than {MAX_AXES} axes.",
+                    pointer=pointer,
                     expected=MAX_AXES,
                     got=len(output.shape) + len(leaf.shape),
                 )
-            size = extent(output.shape + leaf.shape)
-            total += size
-            if output.is_differentiable and total > max_elements:
+            total += extent(output.shape + leaf.shape)
+            if total > max_elements:
                 raise LimitExceeded(
-                    f"The dense Jacobians up to that of {y!r} by {x!r} have {total:,} elements; the limit is "
+                    f"The dense {what} up to that of {y!r} by {x!r} has {total:,} elements; the limit is "
                     f"{max_elements:,}.",
-                    pointer="/jacobian",
+                    pointer=pointer,
                     expected=max_elements,
                     got=total,
-                    hint="Ask for v^T J with grad_tensors instead; that is what it is for.",
+                    hint="Ask for products with vectors instead: grad_tensors, tangents, or /v1/hvp.",
                 )
 
 
-def jacobians(
-    outputs: Mapping[str, Tensor], leaves: Mapping[str, Tensor]
-) -> tuple[dict[str, dict[str, Tensor]], Path, int]:
-    """jacobians[y][x] of shape y.shape + x.shape for every real output y and leaf x.
+def jacobians(point: Point, mode: Direction, chunk: int | None, work: Work) -> Blocks:
+    """jacobians[y][x] of shape y.shape + x.shape, for every output and leaf of the point, which keeps its tape.
 
-    The tape is kept. Also tells the slowest path taken and the number of backward passes.
+    `mode` auto goes by rows unless there are more of them than columns.
     """
-    answer: dict[str, dict[str, Tensor]] = {}
-    path: Path = "vmapped"
-    count = 0
-    for name, output in outputs.items():
-        if not (output.is_floating_point() or output.is_complex()):
-            continue
-        rows: dict[str, list[Tensor]] = {x: [] for x in leaves}
-        for basis in _bases(output, leaves):
-            pulled = pull_back({name: output}, leaves, {name: basis}, is_batched=True, keep=True)
-            path = "looped" if pulled.path == "looped" else path
-            count += pulled.backward_count
-            for x, gradient in pulled.gradients.items():
-                shape = (len(basis), *leaves[x].shape)
-                rows[x].append(leaves[x].new_zeros(shape) if gradient is None else gradient)
-        answer[name] = {x: torch.cat(parts).reshape(output.shape + leaves[x].shape) for x, parts in rows.items()}
-    return answer, path, count
+    chunk = chunk or rows_at_once(point.plan, point.outputs, point.leaves)
+    if mode == "forward" or (mode == "auto" and _columns(point) < _rows(point)):
+        try:
+            return first_right(
+                forward_routes(point, work),
+                work,
+                lambda linear: dense_by_columns(linear, chunk),
+                lambda blocks: _error(point, blocks, work),
+                tolerance({**point.outputs, **point.leaves}),
+            )
+        except OpFailed:
+            work.note("An operator has neither a forward rule nor a second derivative: reverse mode was taken.")
+    work.mode = "reverse"
+    return dense_by_rows(Pullback(point.outputs, point.leaves, work), chunk)
 
 
-def _bases(output: Tensor, leaves: Mapping[str, Tensor]) -> Iterator[Tensor]:
-    """The standard basis of the output's space, in chunks, each with one leading axis."""
-    count = output.numel()
-    widest = max([count, 1, *(leaf.numel() for leaf in leaves.values())])
-    chunk = max(1, min(count, ELEMENTS_AT_ONCE // widest))
-    for start in range(0, max(count, 1), chunk):
-        rows = min(chunk, count - start)
-        basis = output.new_zeros((rows, count))
-        basis[torch.arange(rows), torch.arange(start, start + rows)] = 1
-        yield basis.reshape(rows, *output.shape)
+def _rows(point: Point) -> int:
+    return sum(y.numel() * (2 if y.is_complex() else 1) for y in point.outputs.values())
+
+
+def _columns(point: Point) -> int:
+    """The columns, each counted twice where the slower route through the tape must be taken."""
+    factor = 2 if wrong_forward_rules(point.plan.program) else 1
+    return factor * sum(x.numel() * (2 if x.is_complex() else 1) for x in point.leaves.values())
+
+
+def _error(point: Point, blocks: Blocks, work: Work) -> float | None:
+    w, v = random_like(point.outputs), random_like(point.leaves)
+    gradients = Pullback(point.outputs, point.leaves, work).one(w)
+    return adjoint_error(w, times(blocks, v, point.outputs), gradients, v)

@@ -1,105 +1,93 @@
-"""Vector-Jacobian products: one forward run, then cotangents pulled back through it."""
+"""Vector-Jacobian products: cotangents pulled back through the tape of a forward run."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pullback_schemas.problems import Findings, OpFailed, UnusedInput, pointer_to
+from pullback_service.derivatives.linear import AbstractLinearMap, Images, Vectors, settled
+from pullback_service.derivatives.work import Work
 from pullback_service.program.failures import first_sentence, is_out_of_memory, out_of_memory
 
-Path = Literal["single", "vmapped", "looped"]
 
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """Gradients by name (None: no output depends on it), how they were computed, in how many passes."""
-
-    gradients: dict[str, Tensor | None]
-    path: Path
-    backward_count: int
-
-
-def pull_back(
-    outputs: Mapping[str, Tensor],
-    leaves: Mapping[str, Tensor],
-    cotangents: Mapping[str, Tensor],
-    *,
-    is_batched: bool = False,
-    keep: bool = False,
-) -> Pulled:
-    """v^T J for each leaf, summed over the outputs, as torch.autograd.grad defines it.
+class Pullback(AbstractLinearMap):
+    """v -> v^T J for each leaf, summed over the outputs, as torch.autograd.grad defines it.
 
     Args:
         outputs: the forward run's outputs by name.
         leaves: the tensors to differentiate by name; they require grad.
-        cotangents: v by output name, of the output's shape and dtype (after one leading axis if batched).
-        is_batched: pull many v back at once; the gradients get the same leading axis.
+        work: what is done is counted there.
         keep: leave the tape usable for another call.
 
     """
-    roots = [name for name, output in outputs.items() if output.requires_grad and name in cotangents]
-    if not roots or not leaves:
-        return Pulled(dict.fromkeys(leaves), "single", 0)
-    tensors = [outputs[name] for name in roots]
-    seeds = [cotangents[name] for name in roots]
-    targets = list(leaves.values())
-    path: Path = "vmapped" if is_batched else "single"
-    if not is_batched:
-        found = _grad(tensors, targets, seeds, keep=keep)
-        return Pulled(dict(zip(leaves, found, strict=True)), path, 1)
-    batch = seeds[0].shape[0]
-    if batch == 0:
-        empty = [target.new_zeros((0, *target.shape)) for target in targets]
-        return Pulled(dict(zip(leaves, empty, strict=True)), path, 0)
-    try:
-        with warnings.catch_warnings():
-            # vmap warns where it loops inside an operator; that costs time, not digits.
-            warnings.simplefilter("ignore")
-            found = _grad(tensors, targets, seeds, keep=True, is_batched=True)
-        return Pulled(dict(zip(leaves, found, strict=True)), path, 1)
-    except OpFailed:
-        rows = [_grad(tensors, targets, [seed[i] for seed in seeds], keep=True) for i in range(batch)]
-    stacked = [torch.stack(column) if column[0] is not None else None for column in zip(*rows, strict=True)]
-    return Pulled(dict(zip(leaves, stacked, strict=True)), "looped", batch)
+
+    def __init__(
+        self, outputs: Mapping[str, Tensor], leaves: Mapping[str, Tensor], work: Work, *, keep: bool = True
+    ) -> None:
+        self.source = outputs
+        self.target = leaves
+        self.work = work
+        self._keep = keep
+
+    @override
+    def one(self, vectors: Vectors) -> Images:
+        return self._pull(vectors, keep=self._keep)
+
+    @override
+    def vmapped(self, vectors: Vectors) -> Images:
+        return self._pull(vectors, keep=True, is_grads_batched=True)
+
+    def with_tape(self, vectors: Vectors) -> Images:
+        """As `one`, with a tape through the gradients, which can be differentiated again."""
+        return self._pull(vectors, keep=True, create_graph=True)
+
+    def _pull(
+        self, vectors: Vectors, *, keep: bool, is_grads_batched: bool = False, create_graph: bool = False
+    ) -> Images:
+        roots = {name: self.source[name] for name in vectors if self.source[name].requires_grad}
+        if not roots or not self.target:
+            return dict.fromkeys(self.target)
+        try:
+            found = torch.autograd.grad(
+                list(roots.values()),
+                list(self.target.values()),
+                [vectors[name] for name in roots],
+                retain_graph=keep,
+                create_graph=create_graph,
+                allow_unused=True,
+                is_grads_batched=is_grads_batched,
+            )
+        except Exception as error:  # whatever a derivative's kernel may raise
+            raise _failure(error) from None
+        self.work.backward_count += 1
+        gradients = found if create_graph else [None if tensor is None else settled(tensor) for tensor in found]
+        return dict(zip(self.target, gradients, strict=True))
 
 
-def _grad(
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    seeds: Sequence[Tensor],
-    *,
-    keep: bool,
-    is_batched: bool = False,
-) -> tuple[Tensor | None, ...]:
-    try:
-        return torch.autograd.grad(
-            outputs, inputs, seeds, retain_graph=keep, allow_unused=True, is_grads_batched=is_batched
-        )
-    except Exception as error:  # whatever a derivative's kernel may raise
-        if is_out_of_memory(error):
-            raise out_of_memory(None) from None
-        raise OpFailed(
-            f"The backward pass failed: {first_sentence(error)}",
-            pointer="/graph",
-            hint="An operator of this graph has no derivative for these arguments.",
-        ) from None
+def _failure(error: Exception) -> Exception:
+    if is_out_of_memory(error):
+        return out_of_memory(None)
+    return OpFailed(
+        f"The backward pass failed: {first_sentence(error)}",
+        pointer="",
+        hint="An operator of this graph has no derivative for these arguments.",
+    )
 
 
 def settle_unused(
-    gradients: Mapping[str, Tensor | None],
+    gradients: Images,
     leaves: Mapping[str, Tensor],
     unused: Literal["zeros", "null", "error"],
-    batch: int | None,
-) -> dict[str, Tensor | None]:
+    batch: int | None = None,
+) -> Images:
     """What an input gets that no output depends on: zeros of its shape, None, or UnusedInput."""
     findings = Findings()
-    settled: dict[str, Tensor | None] = {}
+    settled: Images = {}
     for name, gradient in gradients.items():
         if gradient is None and unused == "error":
             findings.add(
@@ -115,3 +103,8 @@ def settle_unused(
         settled[name] = gradient
     findings.check()
     return settled
+
+
+def zeros_for_none(images: Images, likes: Mapping[str, Tensor], batch: int | None = None) -> dict[str, Tensor]:
+    """The images with zeros where nothing depends on anything."""
+    return {name: tensor for name, tensor in settle_unused(images, likes, "zeros", batch).items() if tensor is not None}

@@ -11,8 +11,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pullback_schemas.problems import Problem
-from pullback_schemas.requests import BackwardRequest, CheckRequest, ForwardRequest
-from pullback_schemas.results import BackwardResult, CheckResult, ForwardResult, OpInfo, OpList
+from pullback_schemas.requests import (
+    BackwardRequest,
+    CheckRequest,
+    ForwardRequest,
+    GradcheckRequest,
+    HessianRequest,
+    HvpRequest,
+    JacobianRequest,
+    JvpRequest,
+)
+from pullback_schemas.results import (
+    BackwardResult,
+    CheckResult,
+    ForwardResult,
+    GradcheckResult,
+    HessianResult,
+    HvpResult,
+    JacobianResult,
+    JvpResult,
+    OpInfo,
+    OpList,
+)
 from pullback_service.http.body import JSON, check_media, read_body
 from pullback_service.http.problems import PROBLEM_JSON
 from pullback_service.settings import Settings
@@ -21,6 +41,11 @@ from pullback_service.workers.base import AbstractWorkers, Call, Reply
 OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
     "forward": (ForwardRequest, ForwardResult, "The values of a graph"),
     "backward": (BackwardRequest, BackwardResult, "Gradients: the vector-Jacobian product with grad_tensors"),
+    "jvp": (JvpRequest, JvpResult, "The Jacobian-vector product with tangents"),
+    "jacobian": (JacobianRequest, JacobianResult, "Dense Jacobians"),
+    "hvp": (HvpRequest, HvpResult, "The Hessian-vector product with vectors"),
+    "hessian": (HessianRequest, HessianResult, "The dense Hessian"),
+    "gradcheck": (GradcheckRequest, GradcheckResult, "Whether the gradients are right, and how that was found out"),
     "check": (CheckRequest, CheckResult, "Canonical form, text form, and every shape, without running it"),
 }
 

@@ -2,39 +2,75 @@
 
 from __future__ import annotations
 
-from pullback_schemas.requests import BackwardRequest
-from pullback_service.derivatives.jacobian import jacobians
-from pullback_service.derivatives.run import run_forward
-from pullback_service.derivatives.vjp import pull_back, settle_unused
-from pullback_service.operations.cotangents import RequestCotangents
+from collections.abc import Sequence
+from functools import partial
+
+from pullback_schemas.problems import InvalidField
+from pullback_schemas.requests import BackwardRequest, JacobianOptions
+from pullback_service.derivatives.blame import naming_node
+from pullback_service.derivatives.chunks import rows_at_once
+from pullback_service.derivatives.linear import Batches, Images, Vectors
+from pullback_service.derivatives.run import Point
+from pullback_service.derivatives.vjp import Pullback, settle_unused
+from pullback_service.derivatives.work import Work
+from pullback_service.operations.cotangents import run_for_cotangents
 from pullback_service.operations.evaluation import Document, Evaluation
+from pullback_service.operations.explanation import explain
+from pullback_service.operations.jacobian import JacobianChoice
+from pullback_service.program.plan import default_wrt
 from pullback_service.program.types import types_of
 
 
 def backward(evaluation: Evaluation[BackwardRequest]) -> Document:
-    """The vector-Jacobian product, and the Jacobians if asked, as a BackwardResult."""
-    request, clock = evaluation.request, evaluation.clock
-    plan = evaluation.plan(request.wrt)
-    cotangents = RequestCotangents(request, plan)
-    if plan.is_static:
-        cotangents.read({name: kind for name, kind in plan.outputs.items() if kind})
-    clock.lap("decode")
-    with evaluation.source.quoted():
-        outputs, leaves = run_forward(plan, evaluation.inputs, evaluation.seed)
-    clock.lap("forward")
-    if not plan.is_static:
-        cotangents.read(types_of(outputs))
-    pulled = pull_back(
-        outputs, leaves, cotangents.complete(outputs), is_batched=request.is_grads_batched, keep=request.jacobian
+    """The vector-Jacobian product, and what else is asked for, as a BackwardResult."""
+    request, clock, work = evaluation.request, evaluation.clock, Work("reverse")
+    if request.explain and request.is_grads_batched:
+        raise InvalidField(
+            "One backward pass is explained.", pointer="/explain", hint="Send one grad_tensor an output."
+        )
+    wrt, choice = _choose(evaluation)
+    plan = evaluation.plan(request.wrt if choice is None else [*wrt, *(x for x in choice.wrt if x not in wrt)])
+    point, cotangents = run_for_cotangents(
+        evaluation,
+        plan,
+        work,
+        is_batched=request.is_grads_batched,
+        check=None if choice is None else partial(choice.check, plan),
     )
-    gradients = settle_unused(pulled.gradients, leaves, request.unused, cotangents.batch)
+    vectors = cotangents.complete(point.outputs)
+    with evaluation.source.quoted():
+        found = _gradients(point.only(point.outputs, wrt), vectors, request, work)
+    gradients = settle_unused(found, point.leaves, request.unused, cotangents.batch)
     clock.lap("backward")
-    path, passes, rows = pulled.path, pulled.backward_count, None
-    if request.jacobian:
-        rows, path, more = jacobians(outputs, leaves)
-        passes += more
+    document = {"outputs": evaluation.write(point.outputs), "gradients": evaluation.write(gradients)}
+    if choice is not None:
+        with evaluation.source.quoted():
+            blocks = choice.compute(point, work)
         clock.lap("jacobian")
-    document = {"outputs": evaluation.write(outputs), "gradients": evaluation.write(gradients)}
-    if rows is not None:
-        document["jacobians"] = {y: evaluation.write(row) for y, row in rows.items()}
-    return evaluation.answer(document, mode="reverse", path=path, backward_count=passes)
+        document["jacobians"] = evaluation.write_blocks(blocks)
+    if request.explain:
+        with evaluation.source.quoted():
+            document["explanation"] = explain(point, vectors, request.encoding)
+        clock.lap("explain")
+    return evaluation.answer(document, work)
+
+
+def _choose(evaluation: Evaluation[BackwardRequest]) -> tuple[Sequence[str], JacobianChoice | None]:
+    """The names that get a gradient, and which Jacobians are wanted."""
+    request = evaluation.request
+    wrt = default_wrt(types_of(evaluation.inputs)) if request.wrt is None else request.wrt
+    if request.jacobian is False:
+        return wrt, None
+    options = request.jacobian if isinstance(request.jacobian, JacobianOptions) else JacobianOptions()
+    if options.wrt is not None:
+        evaluation.check_wrt(options.wrt, "/jacobian/wrt")
+    return wrt, JacobianChoice(options, wrt if options.wrt is None else options.wrt, "/jacobian")
+
+
+def _gradients(point: Point, vectors: Vectors, request: BackwardRequest, work: Work) -> Images:
+    is_kept = request.is_grads_batched or request.jacobian is not False
+    pullback = Pullback(point.outputs, point.leaves, work, keep=is_kept)
+    with naming_node(point):
+        if request.is_grads_batched and vectors:
+            return Batches(pullback).apply(vectors, rows_at_once(point.plan, point.outputs, point.leaves))
+        return pullback.one(vectors)

@@ -9,7 +9,7 @@ from pullback_schemas.requests import CheckRequest
 from pullback_schemas.tensors import TensorSpec
 from pullback_service.clock import Clock
 from pullback_service.library import Library
-from pullback_service.operations.evaluation import Document, declared_dtype
+from pullback_service.operations.evaluation import Document, declared_dtype, places
 from pullback_service.operations.reports import report_check
 from pullback_service.program.plan import check_inputs, check_wrt, make_plan
 from pullback_service.program.program import Program
@@ -26,7 +26,7 @@ def check(library: Library, body: bytes, clock: Clock) -> Document:
     kinds = _kinds(source.program, request, library.limits.max_tensor_elements)
     check_inputs(source.program, kinds, complete=False)
     if request.wrt is not None:
-        check_wrt(source.program, kinds, request.wrt)
+        check_wrt(source.program, kinds, request.wrt, places("/wrt", request.wrt))
     clock.lap("decode")
     with source.quoted(), FlopCounterMode(display=False) as counter:
         plan = make_plan(source.program, kinds, request.wrt, library.limits)

@@ -12,10 +12,11 @@ from torch import Tensor
 from pullback_schemas.problems import DeviceUnavailable, Findings, pointer_to, under
 from pullback_schemas.requests import OperationRequest
 from pullback_service.clock import Clock
+from pullback_service.derivatives.work import Work
 from pullback_service.library import Library
 from pullback_service.program.plan import Plan, check_inputs, check_wrt
 from pullback_service.program.program import Program
-from pullback_service.program.types import DTYPES, TensorType, types_of
+from pullback_service.program.types import DTYPES, TensorType, type_of, types_of
 from pullback_service.protocols.native_json import write_tensors
 from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_reader import read_tensor
@@ -23,7 +24,7 @@ from pullback_service.protocols.validation import validate
 
 Document = dict[str, Any]
 Operation = Callable[[Library, bytes, Clock], Document]
-Request = TypeVar("Request", bound=OperationRequest)
+Request = TypeVar("Request", bound=OperationRequest, covariant=True)
 
 
 class Evaluation(Generic[Request]):
@@ -40,12 +41,18 @@ class Evaluation(Generic[Request]):
         self._was_known = False
         clock.lap("decode")
 
+    def check_wrt(self, names: Sequence[str], at: str) -> None:
+        """Raise a problem for each name, which stands in the request under `at`, that has no derivative."""
+        check_wrt(self.source.program, types_of(self.inputs), names, places(at, names))
+
     def plan(self, wrt: Sequence[str] | None) -> Plan:
-        """The plan for these inputs, differentiated by `wrt` (None: by every floating or complex input)."""
-        types = types_of(self.inputs)
+        """The plan for these inputs, differentiated by `wrt` (None: by every floating or complex input).
+
+        Raises a problem for each name in `wrt` that has no derivative.
+        """
         if wrt is not None:
-            check_wrt(self.source.program, types, wrt)
-        plan, self._was_known = self.library.plan(self.source, types, wrt)
+            self.check_wrt(wrt, "/wrt")
+        plan, self._was_known = self.library.plan(self.source, types_of(self.inputs), wrt)
         self.clock.lap("plan")
         return plan
 
@@ -53,15 +60,21 @@ class Evaluation(Generic[Request]):
         """Named tensors in the form that the caller asked for."""
         return write_tensors(tensors, self.request.encoding)
 
-    def answer(self, document: Document, *, mode: str, path: str = "single", backward_count: int = 0) -> Document:
+    def write_blocks(self, blocks: Mapping[str, Mapping[str, Tensor]]) -> Document:
+        """Named rows of named tensors."""
+        return {name: self.write(row) for name, row in blocks.items()}
+
+    def answer(self, document: Document, work: Work) -> Document:
         """The whole answer: the document, and how it was come by."""
         self.clock.lap("encode")
         meta = {
             "device": "cpu",
-            "mode": mode,
-            "path": path,
-            "forward_count": 1,
-            "backward_count": backward_count,
+            "mode": work.mode,
+            "path": work.path,
+            "forward_count": work.forward_count,
+            "backward_count": work.backward_count,
+            "adjoint_error": work.adjoint_error,
+            "notes": work.notes,
             "plan_cached": self._was_known,
             "graph_sha256": self.source.program.sha256,
             **({} if self.seed is None else {"seed": self.seed}),
@@ -78,6 +91,17 @@ def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Doc
         return answer(Evaluation(validate(model, parse_json(body)), library, clock))
 
     return operation
+
+
+def places(at: str, names: Sequence[str]) -> list[str]:
+    """The pointers of the entries of a list."""
+    return [f"{at}/{index}" for index in range(len(names))]
+
+
+def leaf_types(plan: Plan) -> dict[str, TensorType]:
+    """The types of what the plan differentiates."""
+    slots = {name: slot for slot, name in enumerate(plan.program.arguments)}
+    return {name: type_of(plan.inferred.values[slots[name]]) for name in plan.wrt}
 
 
 def declared_dtype(program: Program, name: str) -> torch.dtype | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pullback_schemas.requests import ForwardRequest
 from pullback_service.derivatives.run import run_forward
+from pullback_service.derivatives.work import Work
 from pullback_service.operations.evaluation import Document, Evaluation
 
 
 def forward(evaluation: Evaluation[ForwardRequest]) -> Document:
     """The values of the outputs, as a ForwardResult."""
+    work = Work("forward")
     plan = evaluation.plan(())
     with evaluation.source.quoted():
-        outputs, _ = run_forward(plan, evaluation.inputs, evaluation.seed)
+        point = run_forward(plan, evaluation.inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
-    return evaluation.answer({"outputs": evaluation.write(outputs)}, mode="forward")
+    return evaluation.answer({"outputs": evaluation.write(point.outputs)}, work)

@@ -54,19 +54,17 @@ def _node(step: Step, inferred: Inferred) -> Json:
     value = inferred.values[step.slot]
     values = None
     if value is not UNKNOWN:
-        returns = step.call.operator.returns
-        parts = list(value) if isinstance(value, tuple | list) else [value]
-        names = (
-            [""]
-            if not isinstance(value, tuple | list)
-            else [(returns[i].name if len(returns) > 1 else "") or str(i) for i in range(len(parts))]
-        )
-        refs = [Ref(step.slot, () if name == "" else (i,), "") for i, name in enumerate(names)]
-        values = {
-            name: _value(inferred.type_of(ref), inferred.is_differentiable(ref))
-            for name, ref in zip(names, refs, strict=True)
-        }
+        paths = [(i,) for i in range(len(value))] if isinstance(value, tuple | list) else [()]
+        refs = {value_name(step, path): Ref(step.slot, path, "") for path in paths}
+        values = {name: _value(inferred.type_of(ref), inferred.is_differentiable(ref)) for name, ref in refs.items()}
     return {"op": step.call.operator.name, "signature": step.call.operator.signature, "values": values}
+
+
+def value_name(step: Step, path: tuple[int, ...]) -> str:
+    """What a reference to one of the step's values writes after the node's name: "" where there is only one."""
+    returns = step.call.operator.returns
+    names = [(returns[i].name if depth == 0 and len(returns) > 1 else "") or str(i) for depth, i in enumerate(path)]
+    return ".".join(names)
 
 
 def _input(name: str, kind: TensorType | None, plan: Plan) -> Json:

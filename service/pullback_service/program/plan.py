@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pullback_schemas.problems import (
@@ -128,12 +128,11 @@ def _wrong_shape(name: str, spec: TensorSpec, kind: TensorType, pointer: str, wh
     )
 
 
-def check_wrt(program: Program, inputs: InputTypes, wrt: Sequence[str]) -> None:
-    """Each name in `wrt` is an input or constant with a floating or complex dtype. Pointers under /wrt."""
+def check_wrt(program: Program, inputs: InputTypes, wrt: Iterable[str], pointers: Iterable[str]) -> None:
+    """Each name in `wrt` is an input or constant with a floating or complex dtype; problems are at its pointer."""
     findings = Findings()
     kinds = {**inputs, **{name: type_of(tensor) for name, tensor in program.constants.items()}}
-    for index, name in enumerate(wrt):
-        pointer = pointer_to("wrt", index)
+    for name, pointer in zip(wrt, pointers, strict=True):
         if name not in program.inputs and name not in program.constants:
             findings.add(unknown_input(program, name, pointer))
             continue

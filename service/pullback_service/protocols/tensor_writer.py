@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,10 @@ def _name_non_finite(text: bytes, odd: NDArray[Any]) -> bytes:
     parts = text.split(b"null")
     pieces = [piece for pair in zip(parts, names, strict=False) for piece in pair]
     return b"".join([*pieces, parts[-1]])
+
+
+def write_number(value: float) -> float | str:
+    """A number as JSON has it: itself, or the name of one that is not finite."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,66 @@
+"""The identity that ties both modes together: <w, Jv> = <J^T w, v> for all v and w."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+SEED = 20_260_101
+Named = Mapping[str, Tensor | None]
+
+
+def random_like(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A vector with normally distributed elements for each tensor; the same ones every time."""
+    generator = torch.Generator().manual_seed(SEED)
+    return {
+        name: torch.randn(like.shape, dtype=_wide(like), generator=generator).to(like.dtype)
+        for name, like in tensors.items()
+    }
+
+
+def inner(left: Named, right: Named) -> float:
+    """The real inner product Re<left, right>, summed over the names that both have, in double precision."""
+    return math.fsum(float(_product(a, b).sum()) for a, b in _pairs(left, right))
+
+
+def adjoint_error(w: Named, jv: Named, jtw: Named, v: Named) -> float | None:
+    """How far <w, Jv> and <J^T w, v> differ, relative to the sizes of their terms.
+
+    None where J^T w is not finite, so that nothing can be said; infinity where only Jv is not.
+    """
+    right = inner(jtw, v)
+    if not math.isfinite(right):
+        return None
+    left = inner(w, jv)
+    if not math.isfinite(left):
+        return math.inf
+    size = _size(w, jv) + _size(jtw, v)
+    return abs(left - right) / size if size else 0.0
+
+
+def tolerance(tensors: Mapping[str, Tensor]) -> float:
+    """How large an adjoint error rounding may make: a rule that is wrong makes one of order 1."""
+    epsilon = max((torch.finfo(tensor.dtype).eps for tensor in tensors.values()), default=0.0)
+    return min(8 * math.sqrt(epsilon), 0.5)
+
+
+def _size(left: Named, right: Named) -> float:
+    return math.fsum(float(_product(a, b).abs().sum()) for a, b in _pairs(left, right))
+
+
+def _pairs(left: Named, right: Named) -> list[tuple[Tensor, Tensor]]:
+    pairs = [(left[name], right[name]) for name in left if name in right]
+    return [(a.detach(), b.detach()) for a, b in pairs if a is not None and b is not None]
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    if left.is_complex() and right.is_complex():
+        return (left.to(torch.complex128).conj() * right).real
+    return left.real.double() * right.real.double()
+
+
+def _wide(like: Tensor) -> torch.dtype:
+    return torch.complex128 if like.is_complex() else torch.float64

@@ -1,0 +1,138 @@
+"""Linear maps written down densely, a chunk of rows or columns at a time.
+
+What the Jacobian of complex tensors is: dy/dx where that exists, which is where x is real or y is holomorphic in x.
+For a real y of a complex x = a + ib it is PyTorch's gradient of each element of y, dy/da + i dy/db.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pullback_schemas.problems import NotDifferentiable
+from pullback_service.derivatives.chunks import bases
+from pullback_service.derivatives.linear import AbstractLinearMap, Batches, Images, Vectors
+
+Blocks = dict[str, dict[str, Tensor]]
+
+HOLOMORPHIC = 1e4
+"""How many units of rounding dy/d(conj x) may have relative to dy/dx."""
+
+
+def dense_by_rows(pullback: AbstractLinearMap, chunk: int) -> Blocks:
+    """blocks[y][x] of shape y.shape + x.shape for a map from cotangents of y to gradients of x."""
+    batches = Batches(pullback)
+    blocks: Blocks = {}
+    for y, output in pullback.source.items():
+        row = {x: _empty(output, leaf) for x, leaf in pullback.target.items()}
+        for start, basis in _bases(batches, output, chunk):
+            images = _images(batches, y, basis)
+            for x, block in row.items():
+                block[start : start + len(basis)] = _matrix(_row_of(*images[x], output, pullback.target[x]))
+        blocks[y] = {x: block.reshape(output.shape + pullback.target[x].shape) for x, block in row.items()}
+    return blocks
+
+
+def dense_by_columns(pushforward: AbstractLinearMap, chunk: int) -> Blocks:
+    """blocks[y][x] of shape y.shape + x.shape for a map from tangents of x to tangents of y."""
+    batches = Batches(pushforward)
+    blocks: Blocks = {y: {} for y in pushforward.target}
+    for x, leaf in pushforward.source.items():
+        column = {y: _empty(output, leaf) for y, output in pushforward.target.items()}
+        for start, basis in _bases(batches, leaf, chunk):
+            images = _images(batches, x, basis)
+            for y, block in column.items():
+                block[:, start : start + len(basis)] = _matrix(_column_of(*images[y], pushforward.target[y], leaf)).T
+        for y, block in column.items():
+            blocks[y][x] = block.reshape(pushforward.target[y].shape + leaf.shape)
+    return blocks
+
+
+def times(blocks: Blocks, vectors: Vectors, outputs: Vectors) -> Images:
+    """What the blocks say that each output does along the vectors."""
+    images: Images = {}
+    for y, row in blocks.items():
+        products = [_times(block, vectors[x], outputs[y]) for x, block in row.items()]
+        images[y] = torch.stack(products).sum(0) if products else None
+    return images
+
+
+def _times(block: Tensor, vector: Tensor, output: Tensor) -> Tensor:
+    """As `times`, for one block, in double precision."""
+    dtype = torch.promote_types(block.dtype, torch.float32)
+    matrix, column = block.reshape(output.numel(), vector.numel()).to(dtype), vector.flatten().to(dtype)
+    is_gradient = vector.is_complex() and not output.is_complex()
+    image = (matrix.conj() @ column).real if is_gradient else matrix @ column
+    return image.reshape(output.shape).to(torch.complex128 if output.is_complex() else torch.float64)
+
+
+def _bases(batches: Batches, like: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
+    if like.numel() > chunk:
+        batches.linear.work.took("chunked")
+    return bases(like, chunk)
+
+
+def _images(batches: Batches, name: str, basis: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """The images of the basis vectors and, where they are complex, of i times them."""
+    first = _zeros_for_none(batches, batches.images({name: basis}), len(basis))
+    second = _zeros_for_none(batches, batches.images({name: 1j * basis}), len(basis)) if basis.is_complex() else first
+    return {target: (first[target], second[target]) for target in first}
+
+
+def _matrix(images: Tensor) -> Tensor:
+    """One row an image."""
+    return images.reshape(len(images), images[0].numel())
+
+
+def _zeros_for_none(batches: Batches, images: Images, size: int) -> dict[str, Tensor]:
+    likes = batches.linear.target
+    return {
+        name: likes[name].new_zeros((size, *likes[name].shape)) if image is None else image
+        for name, image in images.items()
+    }
+
+
+def _row_of(first: Tensor, second: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Rows of dy/dx from the gradients for cotangents 1 and i."""
+    if not y.is_complex():
+        return first
+    if not x.is_complex():
+        return torch.complex(first.to(_precise(first)), second.to(_precise(second)))
+    return _holomorphic(first, second).conj()
+
+
+def _column_of(first: Tensor, second: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Columns of dy/dx from the tangents along 1 and i."""
+    if not x.is_complex():
+        return first
+    if not y.is_complex():
+        return torch.complex(first.to(_precise(first)), second.to(_precise(second)))
+    return _holomorphic(first, second)
+
+
+def _holomorphic(first: Tensor, second: Tensor) -> Tensor:
+    """The complex-linear part of a map from its values at 1 and i. Raises NotDifferentiable if there is another."""
+    linear, antilinear = (first - 1j * second) / 2, (first + 1j * second) / 2
+    size, excess = (float(part.abs().max()) if part.numel() else 0.0 for part in (linear, antilinear))
+    if excess > HOLOMORPHIC * torch.finfo(first.dtype).eps * size:
+        raise NotDifferentiable(
+            "A complex output is not holomorphic in a complex input here, so that there is no dy/dx.",
+            expected="dy/d(conj x) = 0",
+            got=f"up to {excess:.3g} in size",
+            hint="Split the tensors with view_as_real and join them in the graph, or ask for products with vectors.",
+        )
+    return linear
+
+
+def _empty(output: Tensor, leaf: Tensor) -> Tensor:
+    """A block to be filled: in the precision of the input, and complex where either end is."""
+    is_complex = output.is_complex() or leaf.is_complex()
+    dtype = _precise(leaf).to_complex() if is_complex else leaf.dtype
+    return torch.empty((output.numel(), leaf.numel()), dtype=dtype, device=leaf.device)
+
+
+def _precise(tensor: Tensor) -> torch.dtype:
+    """The real dtype of the tensor's precision that has a complex partner."""
+    return torch.promote_types(tensor.dtype.to_real(), torch.float32)

@@ -1,0 +1,81 @@
+"""Second derivatives of <grad_tensors, outputs>: products with vectors, and dense Hessians.
+
+Reverse over reverse: a tape through the gradients, pulled back. Hessians are symmetric, so that is H v.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import override
+
+from pullback_schemas.problems import InconsistentDerivative
+from pullback_service.derivatives.adjoint import adjoint_error, random_like, tolerance
+from pullback_service.derivatives.chunks import rows_at_once
+from pullback_service.derivatives.dense import Blocks, dense_by_rows, times
+from pullback_service.derivatives.jvp import CHECKED_ELEMENTS
+from pullback_service.derivatives.linear import AbstractLinearMap, Batches, Images, Vectors, settled
+from pullback_service.derivatives.run import Point
+from pullback_service.derivatives.vjp import Pullback, zeros_for_none
+from pullback_service.derivatives.work import Work
+
+
+class HessianProduct(AbstractLinearMap):
+    """v -> H v, H the Hessian of <cotangents, outputs> by all leaves: the gradient's tape pulled back."""
+
+    def __init__(self, point: Point, cotangents: Vectors, work: Work) -> None:
+        self.source = self.target = point.leaves
+        self.work = work
+        taped = Pullback(point.outputs, point.leaves, work).with_tape(cotangents)
+        self.gradients: Images = {name: None if g is None else settled(g) for name, g in taped.items()}
+        moving = {name: gradient for name, gradient in taped.items() if gradient is not None and gradient.requires_grad}
+        self._back = Pullback(moving, point.leaves, work)
+
+    @override
+    def one(self, vectors: Vectors) -> Images:
+        return self._back.one(self._moving(vectors))
+
+    @override
+    def vmapped(self, vectors: Vectors) -> Images:
+        return self._back.vmapped(self._moving(vectors))
+
+    def _moving(self, vectors: Vectors) -> Vectors:
+        return {name: tensor for name, tensor in vectors.items() if name in self._back.source}
+
+
+def products(hessian: AbstractLinearMap, point: Point, vectors: Vectors, *, is_batched: bool) -> dict[str, Tensor]:
+    """H v for each leaf, summed over the vectors, which have one extra leading axis if batched.
+
+    Raises InconsistentDerivative where H is measurably not symmetric.
+    """
+    if is_batched:
+        size = len(next(iter(vectors.values())))
+        images = Batches(hessian).apply(vectors, rows_at_once(point.plan, point.leaves))
+        return zeros_for_none(images, point.leaves, size)
+    images = hessian.one(vectors)
+    if point.plan.inferred.elements <= CHECKED_ELEMENTS:
+        _check_symmetry(hessian, images, vectors)
+    return zeros_for_none(images, point.leaves)
+
+
+def dense_hessian(hessian: AbstractLinearMap, point: Point, chunk: int | None) -> Blocks:
+    """hessian[x][x2] of shape x.shape + x2.shape: the derivative of x's gradient by x2.
+
+    Raises InconsistentDerivative where it is measurably not symmetric.
+    """
+    blocks = dense_by_rows(hessian, chunk or rows_at_once(point.plan, point.leaves))
+    v = random_like(point.leaves)
+    _check_symmetry(hessian, times(blocks, v, point.leaves), v)
+    return blocks
+
+
+def _check_symmetry(hessian: AbstractLinearMap, images: Images, vectors: Vectors) -> None:
+    w = random_like(hessian.source)
+    error = adjoint_error(w, images, hessian.one(w), vectors)
+    hessian.work.adjoint_error = error
+    if error is not None and error > tolerance(hessian.source):
+        raise InconsistentDerivative(
+            "The second derivative is not symmetric here, so that it is not given.",
+            expected=f"<w, Hv> = <Hw, v> up to {tolerance(hessian.source):.1e}",
+            got=f"{error:.1e}",
+            hint="The point may lie on a kink; /v1/gradcheck tells.",
+        )

@@ -1,0 +1,59 @@
+"""`explain` of `/v1/backward`: the backward pass node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pullback_schemas.tensors import Encoding
+from pullback_service.derivatives.local import Sweep, Visit, is_finite
+from pullback_service.derivatives.run import Point
+from pullback_service.operations.reports import Json, value_name
+from pullback_service.program.types import type_of
+from pullback_service.protocols.tensor_writer import write_number, write_tensor
+
+SMALL = 64
+"""Elements up to which a vector is told in full."""
+
+
+def explain(point: Point, cotangents: Mapping[str, Tensor], encoding: Encoding) -> Json:
+    """What comes into each node and what it passes on, from the outputs to the inputs, as an Explanation."""
+    sweep = Sweep(point)
+    visits = list(sweep.back(cotangents))
+    return {"nodes": [_visit(visit, encoding) for visit in visits], "first_non_finite": _non_finite(sweep, visits)}
+
+
+def _visit(visit: Visit, encoding: Encoding) -> Json:
+    step = visit.step
+    return {
+        "node": step.id,
+        "op": step.call.operator.name,
+        "received": {value_name(step, path): _vector(tensor, encoding) for path, tensor in visit.incoming.items()},
+        "passed": [
+            {
+                "argument": p.argument,
+                "reference": p.reference,
+                "vector": p.gradient if p.gradient is None else _vector(p.gradient, encoding),
+            }
+            for p in visit.passed
+        ],
+    }
+
+
+def _vector(tensor: Tensor, encoding: Encoding) -> Json:
+    norm = float(torch.linalg.vector_norm(tensor.to(torch.promote_types(tensor.dtype, torch.float64))))
+    value = write_tensor(tensor, encoding) if tensor.numel() <= SMALL else None
+    return {**type_of(tensor).to_json(), "norm": write_number(norm), "value": value}
+
+
+def _non_finite(sweep: Sweep, visits: list[Visit]) -> dict[str, Any] | None:
+    if sweep.first_non_finite is not None:
+        return {"node": sweep.first_non_finite, "phase": "forward"}
+    for visit in visits:
+        passed = [p.gradient for p in visit.passed if p.gradient is not None]
+        if is_finite(list(visit.incoming.values())) and not is_finite(passed):
+            return {"node": visit.step.id, "phase": "backward"}
+    return None
