@@ -10,7 +10,6 @@ import select
 import signal
 import struct
 import warnings
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,8 @@ WALL_S = 30
 """Far beyond the processor time: for a call that waits, on a machine that is busy."""
 ADDRESSES = 3 * 2**30
 GROWTH_KIB = 2**20
-REMEMBERED = 20
+LIFE = 500
+"""Calls of one process: after a late crash, what a block of memory may have been spoilt by."""
 
 ORDER = struct.Struct("<q")
 REPORT = struct.Struct("<H??")
@@ -39,10 +39,10 @@ class Outcome:
 
 
 class Child:
-    """A forked process with limits on its time and memory; the calls it was given, the last ones first to look at."""
+    """A forked process with limits on its time and memory, and the calls that it was given."""
 
     def __init__(self, engine: Engine, calls: Calls) -> None:
-        self.history: deque[int] = deque(maxlen=REMEMBERED)
+        self.history: list[int] = []
         order_end, self._orders = os.pipe()
         self._reports, report_end = os.pipe()
         self.pid = os.fork()

@@ -78,9 +78,11 @@ def _grad(
     is_batched: bool = False,
 ) -> tuple[Tensor | None, ...]:
     try:
-        return torch.autograd.grad(
+        found = torch.autograd.grad(
             outputs, inputs, seeds, retain_graph=keep, allow_unused=True, is_grads_batched=is_batched
         )
+        # embedding(sparse=True) gives its gradient as indices and rows
+        return tuple(g.to_dense() if g is not None and g.layout != torch.strided else g for g in found)
     except Exception as error:  # whatever a derivative's kernel may raise
         if is_out_of_memory(error):
             raise out_of_memory(None) from None
