@@ -2,13 +2,15 @@ PYTHON ?= python3
 VENV ?= .venv
 HOST ?= $(or $(PULLBACK_HOST),127.0.0.1)
 PORT ?= $(or $(PULLBACK_PORT),8000)
+FUZZ_SECONDS ?= 600
+SEED ?= 0
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := -e ./schemas -e ./client -e ./service
 MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
 
-.PHONY: serve test check format operators conformance bench clean
+.PHONY: serve test check format operators conformance fuzz bench clean
 
 serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
 	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) exec $(BIN)/python -m pullback_service
@@ -30,6 +32,9 @@ operators: $(VENV)/.runtime  ## regenerate the operator table from the installed
 
 conformance: $(VENV)/.development  ## PyTorch's own samples of its operators through the service, against torch.autograd
 	PYTHONPATH=conformance $(BIN)/python -m pullback_conformance
+
+fuzz: $(VENV)/.development  ## random calls of every operator, each in a process that may die of it
+	PYTHONPATH=conformance:fuzz $(BIN)/python -m pullback_fuzz --seconds $(FUZZ_SECONDS) --seed $(SEED)
 
 bench: $(VENV)/.development  ## a small request against a bare FastAPI echo, in one run
 	$(BIN)/python benchmarks/small_requests.py

@@ -47,6 +47,8 @@ _GUARDED = {
     "the pivots must be those of an LU decomposition": "lu_unpack.default",
     "num_classes must be given": "one_hot.default",
     "there must be a row": "pdist.default",
+    "there must be one value for each key": "scaled_dot_product_attention.default",
+    "unsigned integers have no negative": "_neg_view.default",
     "beta must not be 0": "smooth_l1_loss.default",
 }
 

@@ -68,7 +68,7 @@ def describe_arguments(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -
 def first_sentence(error: BaseException) -> str:
     """The part of a torch error that speaks to a user: no C++ trace, no Python one."""
     text = str(error).split("\nException raised from")[0].split("\n\n")[0].strip()
-    if "INTERNAL ASSERT" in text:
+    if "INTERNAL ASSERT" in text or "data is not allocated yet" in text:  # the latter: of a fake tensor, unfit to print
         return "the operator does not take these arguments"
     return text[:500] or type(error).__name__
 
@@ -84,7 +84,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def out_of_memory(step: Step | None) -> LimitExceeded:

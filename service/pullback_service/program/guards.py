@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pullback_schemas.problems import IncompatibleArguments, LimitExceeded, OpFailed, RefusedOp
+from pullback_schemas.problems import BadArgument, IncompatibleArguments, LimitExceeded, OpFailed, RefusedOp
 from pullback_service.program.binding import Call
 
 MAX_EXPONENT = 1024
@@ -48,6 +48,18 @@ def _needs_beta(call: Call) -> None:
         raise RefusedOp("With beta=0 the gradient at a tie is NaN in this operator.", hint="Use l1_loss.")
 
 
+def _known_modes(interpolations: int) -> Callable[[Call], None]:
+    """The kernels do nothing for a number that means no mode, and give back memory as they found it."""
+
+    def check(call: Call) -> None:
+        for name, count in (("interpolation_mode", interpolations), ("padding_mode", 3)):
+            value = call.argument(name)
+            if not 0 <= value < count:
+                raise BadArgument(f"{call.operator.name} has no such {name}.", expected=f"0 to {count - 1}", got=value)
+
+    return check
+
+
 LITERAL_GUARDS: dict[str, Callable[[Call], None]] = {
     # Repeated squaring of -2**63 steps never ends.
     "aten.matrix_power.default": _bounded("n", MAX_EXPONENT),
@@ -59,6 +71,9 @@ LITERAL_GUARDS: dict[str, Callable[[Call], None]] = {
     "aten.combinations.default": _bounded("r", MAX_ORDER),
     "aten.smooth_l1_loss.default": _needs_beta,
     "aten.one_hot.default": _needs_num_classes,
+    "aten.grid_sampler.default": _known_modes(3),
+    "aten.grid_sampler_2d.default": _known_modes(3),
+    "aten.grid_sampler_3d.default": _known_modes(2),
 }
 
 
@@ -124,6 +139,20 @@ def _pivots_fit(arguments: Arguments) -> None:
         )
 
 
+def _keys_meet_values(arguments: Arguments) -> None:
+    keys, values = arguments["key"].shape, arguments["value"].shape
+    if keys[-2:-1] != values[-2:-1]:
+        raise IncompatibleArguments(
+            "There is one value for each key.", expected=f"value of length {keys[-2:-1]}", got=list(values)
+        )
+
+
+def _can_be_negated(arguments: Arguments) -> None:
+    dtype = arguments["self"].dtype
+    if dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):
+        raise IncompatibleArguments(f"{dtype} has no negative.".replace("torch.", ""))
+
+
 SHAPE_GUARDS: dict[str, Guard] = {
     "aten.batch_norm.default": _statistics_fit,
     "aten.native_batch_norm.default": _statistics_fit,
@@ -136,6 +165,10 @@ SHAPE_GUARDS: dict[str, Guard] = {
     "aten.as_strided_copy.default": _stays_inside,
     "aten.as_strided_scatter.default": _stays_inside,
     "aten.lu_unpack.default": _pivots_fit,
+    # Its fused kernel writes past the end of the shorter one's gradient.
+    "aten.scaled_dot_product_attention.default": _keys_meet_values,
+    # Nothing is negated until the values are read.
+    "aten._neg_view.default": _can_be_negated,
 }
 
 
@@ -148,6 +181,11 @@ def _finite(name: str) -> Guard:
             raise OpFailed(f"{name} holds NaN or infinity.", hint="This operator needs finite values there.")
 
     return check
+
+
+def _has_right_side(arguments: Arguments) -> None:
+    if 0 in arguments["b"].shape:
+        raise IncompatibleArguments("There is nothing to solve for.", got=list(arguments["b"].shape))
 
 
 def _within(values: Tensor, low: int, high: int, what: str) -> None:
@@ -237,6 +275,8 @@ VALUE_GUARDS: dict[str, Guard] = {
     "aten.grid_sampler_2d.default": _finite("grid"),
     "aten.grid_sampler_3d.default": _finite("grid"),
     "aten.lu_unpack.default": _pivots_in_range,
+    # LAPACK's gelss segfaults without a column; its shapes are known only when it runs.
+    "aten.linalg_lstsq.default": _has_right_side,
     "aten.max_unpool2d.default": _indices_in_output,
     "aten.max_unpool3d.default": _indices_in_output,
     "aten.max_pool2d_with_indices_backward.default": _indices_in_input,
