@@ -68,7 +68,7 @@ def describe_arguments(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -
 def first_sentence(error: BaseException) -> str:
     """The part of a torch error that speaks to a user: no C++ trace, no Python one."""
     text = str(error).split("\nException raised from")[0].split("\n\n")[0].strip()
-    if "INTERNAL ASSERT" in text:
+    if "INTERNAL ASSERT" in text or "incompatible function arguments" in text:
         return "the operator does not take these arguments"
     return text[:500] or type(error).__name__
 
