@@ -6,6 +6,7 @@ Torch is the same library in the same process, so values and gradients need no t
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,8 +106,16 @@ def full(tensor: Tensor) -> dict[str, Any]:
     return {
         "dtype": str(tensor.dtype).removeprefix("torch."),
         "shape": list(tensor.shape),
-        "data": data.tolist(),
+        "data": _spelled(data.tolist()),
     }
+
+
+def _spelled(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_spelled(item) for item in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return "NaN" if math.isnan(data) else "Infinity" if data > 0 else "-Infinity"
+    return data
 
 
 def send(tensors: dict[str, Tensor]) -> dict[str, Any]:
