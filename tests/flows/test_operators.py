@@ -6,156 +6,34 @@ one table, a row a call.
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.flows.against_torch import (
+    Draw,
+    assert_gradients_of_torch,
+    assert_values_of_torch,
+    cotangents,
+    decoded,
+    nodes,
+    pulled_back,
+    request,
+    row,
+    send,
+)
 from torch import Tensor
 
 STEP = 1e-6
 
 _random = torch.Generator().manual_seed(20_231_107)
-
-
-def real(*shape: int) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=_random)
-
-
-def within(low: float, high: float, *shape: int) -> Tensor:
-    return low + (high - low) * torch.rand(shape, dtype=torch.float64, generator=_random)
-
-
-def positive(*shape: int) -> Tensor:
-    return within(0.3, 2.5, *shape)
-
-
-def cplx(*shape: int) -> Tensor:
-    return torch.randn(shape, dtype=torch.complex128, generator=_random)
-
-
-def whole(high: int, *shape: int) -> Tensor:
-    return torch.randint(high, shape, generator=_random)
-
-
-def mask(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=_random) > 0.5
-
-
-def regular(size: int, *batch: int) -> Tensor:
-    """Square matrices that are far from singular."""
-    return real(*batch, size, size) + 3 * torch.eye(size, dtype=torch.float64)
-
-
-def probabilities(*shape: int) -> Tensor:
-    return torch.softmax(real(*shape), -1)
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """A graph, and the function of the same inputs that it must be."""
-
-    graph: str | dict[str, Any]
-    function: Callable[..., Any]
-    inputs: dict[str, Tensor]
-
-    wrt: tuple[str, ...] | None = None
-
-    def values(self) -> tuple[Tensor, ...]:
-        """What torch gives."""
-        return as_tuple(self.function(*self.inputs.values()))
-
-    def differentiable(self) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """What torch gives when a gradient is wanted, and the leaves: wrt, or every floating or complex input."""
-        inputs = {name: tensor.clone() for name, tensor in self.inputs.items()}
-        wrt = self.wrt or [name for name, t in inputs.items() if t.is_floating_point() or t.is_complex()]
-        leaves = {name: inputs[name].requires_grad_() for name in wrt}
-        return as_tuple(self.function(*inputs.values())), leaves
-
-    def __str__(self) -> str:
-        return self.graph if isinstance(self.graph, str) else "json: " + " ".join(n["op"] for n in self.graph["nodes"])
-
-
-def as_tuple(value: Any) -> tuple[Tensor, ...]:
-    return (value,) if isinstance(value, Tensor) else tuple(value)
-
-
-def row(
-    graph: str | dict[str, Any], function: Callable[..., Any], wrt: tuple[str, ...] | None = None, **inputs: Tensor
-) -> Row:
-    return Row(graph, function, inputs, wrt)
-
-
-def nodes(*calls: tuple[str, str, list[Any], dict[str, Any]], **rest: Any) -> dict[str, Any]:
-    """A graph in JSON form: each call is (id, op, args, kwargs)."""
-    return {"nodes": [dict(zip(("id", "op", "args", "kwargs"), call, strict=True)) for call in calls], **rest}
-
-
-# The wire, read and written by hand
-
-
-def full(tensor: Tensor) -> dict[str, Any]:
-    """The full form, nested."""
-    data = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    return {
-        "dtype": str(tensor.dtype).removeprefix("torch."),
-        "shape": list(tensor.shape),
-        "data": data.tolist(),
-    }
-
-
-def send(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    return {name: full(tensor) for name, tensor in tensors.items()}
-
-
-def decoded(value: dict[str, Any]) -> Tensor:
-    """A base64 answer as a tensor."""
-    raw = bytearray(base64.b64decode(value["data"], validate=True))
-    dtype = getattr(torch, value["dtype"])
-    flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
-    return flat.reshape(value["shape"])
-
-
-def bits(tensor: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
-    if tensor._is_zerotensor():
-        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype)
-    dense = tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
-    raw = dense.reshape(-1).view(torch.uint8).numpy().tobytes() if dense.numel() else b""
-    return dense.dtype, dense.shape, raw
-
-
-def assert_same_bits(got: Iterable[dict[str, Any]], expected: Iterable[Tensor]) -> None:
-    for value, tensor in zip(got, expected, strict=True):
-        assert bits(decoded(value)) == bits(tensor), f"got {decoded(value)}, expected {tensor}"
-
-
-def request(row: Row, seeds: list[Tensor | None]) -> dict[str, Any]:
-    """The backward request of a row."""
-    sent = [None if seed is None else full(seed) for seed in seeds]
-    wrt = {"wrt": list(row.wrt)} if row.wrt else {}
-    return {"graph": row.graph, "inputs": send(row.inputs), "grad_tensors": sent, "encoding": "base64", **wrt}
-
-
-def cotangents(outputs: tuple[Tensor, ...], seed: int = 7) -> list[Tensor | None]:
-    """A random v for each output that has a gradient."""
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(y.shape, dtype=y.dtype, generator=generator) if y.requires_grad else None for y in outputs]
-
-
-def pulled_back(outputs: tuple[Tensor, ...], leaves: dict[str, Tensor], seeds: list[Tensor | None]) -> list[Tensor]:
-    """What torch.autograd.grad gives; zeros for a leaf that nothing depends on."""
-    pairs = [(y, v) for y, v in zip(outputs, seeds, strict=True) if v is not None]
-    roots, vectors = zip(*pairs, strict=True)
-    found = torch.autograd.grad(roots, list(leaves.values()), vectors, allow_unused=True, retain_graph=True)
-    return [
-        torch.zeros_like(leaf) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
-        for leaf, gradient in zip(leaves.values(), found, strict=True)
-    ]
+_draw = Draw(_random)
+real, within, positive, cplx = _draw.real, _draw.within, _draw.positive, _draw.cplx
+whole, mask, regular, probabilities = _draw.whole, _draw.mask, _draw.regular, _draw.probabilities
 
 
 def inner(a: Tensor, b: Tensor) -> float:
@@ -1451,18 +1329,12 @@ WITHOUT_GRADIENT = [
 
 @pytest.mark.parametrize("row", [*DOUBLE, *WITHOUT_DIFFERENCE, *WITHOUT_GRADIENT], ids=str)
 def test_the_outputs_are_those_of_torchs_python_function_bit_for_bit(answer, row):
-    outputs = answer("forward", graph=row.graph, inputs=send(row.inputs), encoding="base64")["outputs"]
-    assert_same_bits(outputs.values(), row.values())
+    assert_values_of_torch(answer, row)
 
 
 @pytest.mark.parametrize("row", [*DOUBLE, *WITHOUT_DIFFERENCE], ids=str)
 def test_the_gradients_are_those_of_torchs_autograd_bit_for_bit(answer, row):
-    outputs, leaves = row.differentiable()
-    seeds = cotangents(outputs)
-    result = answer("backward", **request(row, seeds))
-    assert list(result["gradients"]) == list(leaves)
-    assert_same_bits(result["outputs"].values(), outputs)
-    assert_same_bits(result["gradients"].values(), pulled_back(outputs, leaves, seeds))
+    assert_gradients_of_torch(answer, row)
 
 
 @pytest.mark.parametrize("row", DOUBLE, ids=str)
@@ -1553,8 +1425,4 @@ def product_rows() -> Iterator[Any]:
 
 @pytest.mark.parametrize("row", list(product_rows()))
 def test_every_dtype_and_shape_has_torchs_values_and_gradients_bit_for_bit(answer, row):
-    outputs, leaves = row.differentiable()
-    seeds = cotangents(outputs)
-    result = answer("backward", **request(row, seeds))
-    assert_same_bits(result["outputs"].values(), outputs)
-    assert_same_bits(result["gradients"].values(), pulled_back(outputs, leaves, seeds))
+    assert_gradients_of_torch(answer, row)

@@ -17,7 +17,7 @@ WATCHED = {"torch", "fastapi", "starlette", "uvicorn", "httpx", "numpy", "orjson
 MAY_IMPORT = {
     # package: third parties, and which rooms of the service
     "schemas/pullback_schemas": ({"pydantic", "pullback_schemas"}, set()),
-    "client/pullback": ({"pydantic", "httpx", "numpy", "pullback_schemas", "pullback"}, set()),
+    "client/pullback": ({"pydantic", "httpx", "numpy", "torch", "pullback_schemas", "pullback"}, set()),
     "service/pullback_service/http": (
         {"fastapi", "starlette", "pydantic", "pullback_schemas"},
         {"http", "settings", "workers.base"},
@@ -69,6 +69,13 @@ def test_package_imports_only_downward(package):
                 assert allowed, f"{path.relative_to(ROOT)} may not import {name}"
             elif root in WATCHED:
                 assert root in third_parties, f"{path.relative_to(ROOT)} may not import {name}"
+
+
+def test_only_the_tracer_of_the_client_imports_torch():
+    client = ROOT / "client/pullback"
+    assert [
+        path.name for path in client.rglob("*.py") if any(name.split(".")[0] == "torch" for name, _ in imports(path))
+    ] == ["tracing.py"]
 
 
 def test_workers_import_the_engine_inside_the_worker_only():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pullback_service.program import guards
+from pullback_service.program import guards, sizes
 from pullback_service.program.catalogue import catalogue
-from pullback_service.program.classification import GUARDED, REFUSED_OVERLOADS, REFUSED_PACKETS, TABLE, table
+from pullback_service.program.classification import GUARDED, ISOLATED, REFUSED_OVERLOADS, REFUSED_PACKETS, TABLE, table
 from pullback_service.program.names import FUNCTIONAL
+from pullback_service.program.purity import WRITTEN_TO
 
 ROWS = [line.split("\t") for line in TABLE.read_text().splitlines()]
 
@@ -20,7 +21,7 @@ def test_every_row_that_is_not_open_has_a_reason():
     assert all(reason for _, tier, _, reason in ROWS if tier != "open")
 
 
-@pytest.mark.parametrize("name", [*GUARDED, *REFUSED_OVERLOADS])
+@pytest.mark.parametrize("name", [*GUARDED, *ISOLATED, *REFUSED_OVERLOADS])
 def test_every_exception_names_an_overload_that_exists(name):
     assert name in {row[0] for row in ROWS}
 
@@ -30,10 +31,26 @@ def test_every_refused_packet_exists():
     assert set(REFUSED_PACKETS) <= packets
 
 
-def test_every_guard_belongs_to_an_operator_that_is_served():
+CHECKS = {
+    "literals": guards.LITERAL_GUARDS,
+    "shapes": guards.SHAPE_GUARDS,
+    "values": guards.VALUE_GUARDS,
+    "pieces": sizes.PIECES,
+    "bounds": sizes.BOUNDS,
+    "operators that read the data of fake tensors": sizes.READS_DATA,
+    "arguments that are written to": WRITTEN_TO,
+}
+
+
+@pytest.mark.parametrize("checked", CHECKS.values(), ids=CHECKS)
+def test_every_check_belongs_to_an_operator_that_is_served(checked):
     served = {operator.name for packet in catalogue().packets for operator in catalogue().overloads(packet)}
-    guarded = {*guards.ARGUMENT_GUARDS, *guards.VALUE_GUARDS, *guards.PIECES}
-    assert guarded <= served
+    assert set(checked) <= served
+
+
+def test_an_operator_that_reads_the_data_of_fake_tensors_has_another_bound():
+    """Its shape is not inferred, so that nothing else would hold it."""
+    assert set(sizes.READS_DATA) <= set(sizes.BOUNDS)
 
 
 def test_every_functional_spelling_names_an_operator_that_is_served():
@@ -42,7 +59,16 @@ def test_every_functional_spelling_names_an_operator_that_is_served():
 
 
 @pytest.mark.parametrize(
-    "word", ["from_file", "as_strided", "set_", "resize_", "_reshape_alias", "empty", "manual_seed"]
+    "word", ["from_file", "set_", "set_data", "resize_", "_reshape_alias", "empty", "empty_like", "manual_seed"]
 )
 def test_no_operator_that_reaches_outside_is_served(word):
     assert catalogue().overloads(word) == []
+
+
+def test_no_operator_that_is_served_changes_its_arguments_or_takes_what_json_cannot_hold():
+    for packet in catalogue().packets:
+        for operator in catalogue().overloads(packet):
+            schema = operator.torch_op._schema
+            assert not schema.is_mutable, operator.name
+            assert operator.returns, operator.name
+            assert not {"Generator", "Storage", "Stream"} & {str(a.type) for a in schema.arguments}, operator.name

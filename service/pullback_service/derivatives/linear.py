@@ -86,7 +86,9 @@ class Batches:
 
 
 def settled(tensor: Tensor) -> Tensor:
-    """The tensor as plain numbers: no tape, no lazy zero, conjugate or negation."""
+    """The tensor as plain numbers: no tape, no sparse layout, no lazy zero, conjugate or negation."""
+    if tensor.layout != torch.strided:  # embedding(sparse=True) gives its gradient as indices and rows
+        tensor = tensor.to_dense()
     if tensor._is_zerotensor():
         return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
     plain = tensor.detach() if tensor.requires_grad else tensor

@@ -65,10 +65,14 @@ def describe_arguments(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -
     return {name: ", ".join(kinds) for name, kinds in shown.items() if kinds}
 
 
+_UNREADABLE = ("INTERNAL ASSERT", "data is not allocated yet", "incompatible function arguments")
+"""What torch says about itself, or about fake tensors, rather than to a caller."""
+
+
 def first_sentence(error: BaseException) -> str:
     """The part of a torch error that speaks to a user: no C++ trace, no Python one."""
     text = str(error).split("\nException raised from")[0].split("\n\n")[0].strip()
-    if "INTERNAL ASSERT" in text or "data is not allocated yet" in text:  # the latter: of a fake tensor, unfit to print
+    if any(mark in text for mark in _UNREADABLE):
         return "the operator does not take these arguments"
     return text[:500] or type(error).__name__
 

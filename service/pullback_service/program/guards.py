@@ -6,21 +6,19 @@ the operator runs. The last two get the arguments by the names of the schema, de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pullback_schemas.problems import BadArgument, IncompatibleArguments, LimitExceeded, OpFailed, RefusedOp
+from pullback_service.program import sequence_guards
 from pullback_service.program.binding import Call
+from pullback_service.program.sequence_guards import Arguments, Guard
 
 MAX_EXPONENT = 1024
 MAX_ORDER = 64
-
-Arguments = Mapping[str, Any]
-Guard = Callable[[Arguments], None]
 
 
 # Literals
@@ -83,7 +81,7 @@ LITERAL_GUARDS: dict[str, Callable[[Call], None]] = {
 def _statistics_fit(arguments: Arguments) -> None:
     """Its kernels read as many statistics as there are channels, whether they were given or not."""
     is_training = arguments.get("training", arguments.get("use_input_stats"))
-    if not is_training and (arguments["running_mean"] is None or arguments["running_var"] is None):
+    if not is_training and (arguments.get("running_mean") is None or arguments.get("running_var") is None):
         raise IncompatibleArguments(
             "Without the batch's own statistics, running_mean and running_var are needed.",
             expected="running_mean and running_var",
@@ -99,7 +97,7 @@ def _statistics_fit(arguments: Arguments) -> None:
         )
     channels = tensor.shape[1]
     for name in ("weight", "bias", "running_mean", "running_var"):
-        given = arguments[name]
+        given = arguments.get(name)
         if given is not None and tuple(given.shape) != (channels,):
             raise IncompatibleArguments(
                 f"{name} holds one number a channel.", expected=[channels], got=list(given.shape)
@@ -157,6 +155,8 @@ SHAPE_GUARDS: dict[str, Guard] = {
     "aten.batch_norm.default": _statistics_fit,
     "aten.native_batch_norm.default": _statistics_fit,
     "aten.instance_norm.default": _statistics_fit,
+    "aten._batch_norm_with_update_functional.default": _statistics_fit,
+    "aten._native_batch_norm_legit.no_stats": _statistics_fit,
     "aten._native_batch_norm_legit_functional.default": _statistics_fit,
     "aten._native_batch_norm_legit_no_training.default": _statistics_fit,
     # Its backward pass divides by the number of rows.
@@ -169,6 +169,7 @@ SHAPE_GUARDS: dict[str, Guard] = {
     "aten.scaled_dot_product_attention.default": _keys_meet_values,
     # Nothing is negated until the values are read.
     "aten._neg_view.default": _can_be_negated,
+    **sequence_guards.SHAPE_GUARDS,
 }
 
 
@@ -267,6 +268,7 @@ def _few_pieces(arguments: Arguments) -> None:
 
 
 VALUE_GUARDS: dict[str, Guard] = {
+    **sequence_guards.VALUE_GUARDS,
     # LAPACK's geev without vectors segfaults on NaN and infinity; syev gives finite nonsense.
     "aten.linalg_eigvalsh.default": _finite("self"),
     "aten.linalg_eigvals.default": _finite("self"),

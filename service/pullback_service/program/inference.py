@@ -132,6 +132,7 @@ def infer_late(step: Step, values: list[Any], limits: Limits) -> None:
     bound = BOUNDS.get(step.call.operator.name)
     if bound is not None:
         with naming_step(step, args, kwargs):
+            _check_shapes(step, args, kwargs)
             elements = bound(step.call.named(args, kwargs))
         if elements > limits.max_tensor_elements:
             raise _too_large(step, "it could give", elements, limits.max_tensor_elements)
@@ -160,13 +161,7 @@ def infer_step(step: Step, values: list[Any], limits: Limits, mode: FakeTensorMo
 def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limits, mode: FakeTensorMode) -> Any:
     operator = step.call.operator
     with naming_step(step, args, kwargs):
-        check_pieces(step.call, args)
-        check_index(step.call, args)
-        guard = SHAPE_GUARDS.get(operator.name)
-        if guard:
-            guard(step.call.named(args, kwargs))
-        if operator.name in ONE_DTYPE:
-            _check_one_dtype([*tensors_in(args), *tensors_in(list(kwargs.values()))])
+        _check_shapes(step, args, kwargs)
         if operator.name in READS_DATA:
             return UNKNOWN
         try:
@@ -189,6 +184,17 @@ def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limit
                 got=str(tensor.dtype),
             )
     return value
+
+
+def _check_shapes(step: Step, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """What torch's fake kernels do not look at."""
+    check_pieces(step.call, args)
+    check_index(step.call, args)
+    guard = SHAPE_GUARDS.get(step.call.operator.name)
+    if guard:
+        guard(step.call.named(args, kwargs))
+    if step.call.operator.name in ONE_DTYPE:
+        _check_one_dtype([*tensors_in(args), *tensors_in(list(kwargs.values()))])
 
 
 def _filled(step: Step, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pullback_schemas.problems import IncompatibleArguments, LimitExceeded, RefusedOp
 from pullback_service.program.binding import Call
+from pullback_service.program.sequence_guards import PACKED
 
 MAX_PIECES = 4096
 
@@ -77,7 +78,7 @@ def check_index(call: Call, args: list[Any]) -> None:
         )
 
 
-READS_DATA = frozenset({"aten.tensor_split.tensor_indices_or_sections"})
+READS_DATA = frozenset({"aten.tensor_split.tensor_indices_or_sections", *PACKED})
 """Operators that read their argument's memory even where it is fake and has none."""
 
 Bound = Callable[[Mapping[str, Any]], int]
@@ -119,7 +120,13 @@ def _of_lstsq(a: Mapping[str, Any]) -> int:
     return _product(*batch) * _product(*matrix.shape[-1:], columns) + int(right.numel())
 
 
+def _of_packed_sequence(a: Mapping[str, Any]) -> int:
+    """All gates of all layers at all steps, of which the result is a part."""
+    return _product(*a["data"].shape[:1]) * sum(len(weight) for weight in a["params"])
+
+
 BOUNDS: dict[str, Bound] = {
+    **dict.fromkeys(PACKED, _of_packed_sequence),
     "aten.nonzero.default": lambda a: int(a["self"].numel() * max(a["self"].dim(), 1)),
     "aten.argwhere.default": lambda a: int(a["self"].numel() * max(a["self"].dim(), 1)),
     "aten.combinations.default": _of_combinations,
