@@ -57,8 +57,8 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def inner(a: list[Tensor], b: list[Any]) -> Tensor:
-    """The sum of the elementwise products, over several tensors."""
+    """The real inner product over several tensors, complex ones included."""
     total = torch.zeros((), dtype=torch.float64)
     for left, right in zip(a, b, strict=True):
-        total = total + (left * right).sum()
+        total = total + (left.conj() * right).real.sum()
     return total
