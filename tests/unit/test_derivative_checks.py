@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pullback_schemas.problems import InconsistentDerivative, OpFailed
 from pullback_service.derivatives.adjoint import adjoint_error, random_like, tolerance
-from pullback_service.derivatives.hessian import products
+from pullback_service.derivatives.hessian import SecondDerivative, products
 from pullback_service.derivatives.jvp import first_right
 from pullback_service.derivatives.linear import AbstractLinearMap, Images, Vectors
 from pullback_service.derivatives.run import Point, run_forward
@@ -22,13 +22,14 @@ from pullback_service.program.types import types_of
 MATRIX = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-class Matrix(AbstractLinearMap):
+class Matrix(SecondDerivative):
     """A matrix that claims to be a derivative."""
 
     def __init__(self, matrix: Tensor, work: Work) -> None:
         self.matrix = matrix
         self.source = self.target = {"x": torch.zeros(len(matrix), dtype=matrix.dtype)}
         self.work = work
+        self.gradients = {"x": matrix.sum(1)}
 
     def one(self, vectors: Vectors) -> Images:
         return {"x": self.matrix @ vectors["x"]}
@@ -48,7 +49,7 @@ def error_of(matrix: Tensor, claimed: Tensor) -> float | None:
     likes = {"x": torch.zeros(4, dtype=matrix.dtype)}
     w, v = random_like(likes), random_like({"x": likes["x"], "other": likes["x"]})
     v = {"x": v["other"]}
-    return adjoint_error(w, {"x": claimed @ v["x"]}, {"x": matrix.mH @ w["x"]}, v)
+    return adjoint_error(w, {"x": claimed @ v["x"]}, {"x": matrix.mH @ w["x"]}, v, [matrix])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128], ids=str)
