@@ -228,6 +228,12 @@ def test_choices_that_do_not_fit_are_refused_at_their_place(refusal, fields, cod
     assert (inside["code"], inside["pointer"]) == (code, "/jacobian" + pointer)
 
 
+def test_a_misspelt_option_inside_backward_is_told_with_the_right_one(refusal):
+    problem = refusal("backward", "y = x.sum()", inputs={"x": [1.0]}, jacobian={"modes": "forward"})
+    assert (problem["code"], problem["pointer"]) == ("unknown_field", "/jacobian/modes")
+    assert "'mode'" in problem["hint"]
+
+
 @pytest.mark.parametrize("operation", ["jacobian", "backward"])
 def test_a_jacobian_past_the_limit_is_refused_before_any_work_with_its_size(refusal, operation):
     fields = {"jacobian": True, "grad_tensors": {"y": {"dtype": "float64", "data": [1.0] * 10_000}}}

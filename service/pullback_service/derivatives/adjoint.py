@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -26,9 +26,10 @@ def inner(left: Named, right: Named) -> float:
     return math.fsum(float(_product(a, b).sum()) for a, b in _pairs(left, right))
 
 
-def adjoint_error(w: Named, jv: Named, jtw: Named, v: Named) -> float | None:
+def adjoint_error(w: Named, jv: Named, jtw: Named, v: Named, values: Collection[Tensor | None]) -> float | None:
     """How far <w, Jv> and <J^T w, v> differ, relative to the sizes of their terms.
 
+    `values` are those that J is computed from: a J that is small beside them is mere rounding.
     None where J^T w is not finite, so that nothing can be said; infinity where only Jv is not.
     """
     right = inner(jtw, v)
@@ -37,7 +38,7 @@ def adjoint_error(w: Named, jv: Named, jtw: Named, v: Named) -> float | None:
     left = inner(w, jv)
     if not math.isfinite(left):
         return math.inf
-    size = _size(w, jv) + _size(jtw, v)
+    size = _size(w, jv) + _size(jtw, v) + _rounding(w, v, values)
     return abs(left - right) / size if size else 0.0
 
 
@@ -49,6 +50,19 @@ def tolerance(tensors: Mapping[str, Tensor]) -> float:
 
 def _size(left: Named, right: Named) -> float:
     return math.fsum(float(_product(a, b).abs().sum()) for a, b in _pairs(left, right))
+
+
+def _rounding(w: Named, v: Named, values: Collection[Tensor | None]) -> float:
+    """The square root of epsilon times the size of a derivative that moves the values by as much as they are."""
+    epsilon = max((torch.finfo(value.dtype).eps for value in values if value is not None), default=0.0)
+    sizes = [float(value.detach().abs().nan_to_num(0, 0, 0).sum()) for value in w.values() if value is not None]
+    return math.sqrt(epsilon) * math.fsum(sizes) * _largest(values) * _largest(v.values())
+
+
+def _largest(tensors: Iterable[Tensor | None]) -> float:
+    """The largest finite element in size."""
+    finite = [t.detach().abs().nan_to_num(0, 0, 0).max() for t in tensors if t is not None and t.numel()]
+    return max(map(float, finite), default=0.0)
 
 
 def _pairs(left: Named, right: Named) -> list[tuple[Tensor, Tensor]]:

@@ -7,13 +7,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from pullback_schemas.problems import OpFailed
-from pullback_service.derivatives.linear import AbstractLinearMap, Images, Vectors
+from pullback_service.derivatives.hessian import SecondDerivative
+from pullback_service.derivatives.linear import Images, Vectors
 from pullback_service.derivatives.run import Point, argument_of, run_forward
 from pullback_service.derivatives.vjp import Pullback, zeros_for_none
 from pullback_service.derivatives.work import Work
 
 
-class GradientDifferences(AbstractLinearMap):
+class GradientDifferences(SecondDerivative):
     """v -> H v as (g(x + hv) - g(x - hv)) / 2h, g the exact gradient of <cotangents, outputs>."""
 
     def __init__(self, point: Point, cotangents: Vectors, work: Work) -> None:

@@ -162,7 +162,7 @@ class Checker:
             images = Pushforward(self._point, self._work).one(v)
         except OpFailed:
             return None
-        error = adjoint_error(self._w, images, {name: self._gradients[name]}, v)
+        error = adjoint_error(self._w, images, {name: self._gradients[name]}, v, self._point.outputs.values())
         return None if error is None or not math.isfinite(slope) else error
 
     def _worst(self, name: str, tolerances: Tolerances) -> Worst | None:

@@ -19,14 +19,20 @@ from pullback_service.derivatives.vjp import Pullback, zeros_for_none
 from pullback_service.derivatives.work import Work
 
 
-class HessianProduct(AbstractLinearMap):
+class SecondDerivative(AbstractLinearMap):
+    """v -> H v, and the gradients that H is the derivative of."""
+
+    gradients: Images
+
+
+class HessianProduct(SecondDerivative):
     """v -> H v, H the Hessian of <cotangents, outputs> by all leaves: the gradient's tape pulled back."""
 
     def __init__(self, point: Point, cotangents: Vectors, work: Work) -> None:
         self.source = self.target = point.leaves
         self.work = work
         taped = Pullback(point.outputs, point.leaves, work).with_tape(cotangents)
-        self.gradients: Images = {name: None if g is None else settled(g) for name, g in taped.items()}
+        self.gradients = {name: None if g is None else settled(g) for name, g in taped.items()}
         moving = {name: gradient for name, gradient in taped.items() if gradient is not None and gradient.requires_grad}
         self._back = Pullback(moving, point.leaves, work)
 
@@ -42,7 +48,7 @@ class HessianProduct(AbstractLinearMap):
         return {name: tensor for name, tensor in vectors.items() if name in self._back.source}
 
 
-def products(hessian: AbstractLinearMap, point: Point, vectors: Vectors, *, is_batched: bool) -> dict[str, Tensor]:
+def products(hessian: SecondDerivative, point: Point, vectors: Vectors, *, is_batched: bool) -> dict[str, Tensor]:
     """H v for each leaf, summed over the vectors, which have one extra leading axis if batched.
 
     Raises InconsistentDerivative where H is measurably not symmetric.
@@ -53,24 +59,24 @@ def products(hessian: AbstractLinearMap, point: Point, vectors: Vectors, *, is_b
         return zeros_for_none(images, point.leaves, size)
     images = hessian.one(vectors)
     if point.plan.inferred.elements <= CHECKED_ELEMENTS:
-        _check_symmetry(hessian, images, vectors)
+        _check_symmetry(hessian, images, vectors, point.outputs)
     return zeros_for_none(images, point.leaves)
 
 
-def dense_hessian(hessian: AbstractLinearMap, point: Point, chunk: int | None) -> Blocks:
+def dense_hessian(hessian: SecondDerivative, point: Point, chunk: int | None) -> Blocks:
     """hessian[x][x2] of shape x.shape + x2.shape: the derivative of x's gradient by x2.
 
     Raises InconsistentDerivative where it is measurably not symmetric.
     """
     blocks = dense_by_rows(hessian, chunk or rows_at_once(point.plan, point.leaves))
     v = random_like(point.leaves)
-    _check_symmetry(hessian, times(blocks, v, point.leaves), v)
+    _check_symmetry(hessian, times(blocks, v, point.leaves), v, point.outputs)
     return blocks
 
 
-def _check_symmetry(hessian: AbstractLinearMap, images: Images, vectors: Vectors) -> None:
+def _check_symmetry(hessian: SecondDerivative, images: Images, vectors: Vectors, outputs: Vectors) -> None:
     w = random_like(hessian.source)
-    error = adjoint_error(w, images, hessian.one(w), vectors)
+    error = adjoint_error(w, images, hessian.one(w), vectors, [*outputs.values(), *hessian.gradients.values()])
     hessian.work.adjoint_error = error
     if error is not None and error > tolerance(hessian.source):
         raise InconsistentDerivative(

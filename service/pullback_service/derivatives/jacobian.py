@@ -81,4 +81,4 @@ def _columns(point: Point) -> int:
 def _error(point: Point, blocks: Blocks, work: Work) -> float | None:
     w, v = random_like(point.outputs), random_like(point.leaves)
     gradients = Pullback(point.outputs, point.leaves, work).one(w)
-    return adjoint_error(w, times(blocks, v, point.outputs), gradients, v)
+    return adjoint_error(w, times(blocks, v, point.outputs), gradients, v, point.outputs.values())

@@ -178,7 +178,7 @@ def push_forward(point: Point, tangents: Vectors, *, is_batched: bool, work: Wor
             return None
         w = random_like(point.outputs)
         gradients = Pullback(point.outputs, point.leaves, work).one(w)
-        return adjoint_error(w, _mixed(images, batch), gradients, _mixed(tangents, batch))
+        return adjoint_error(w, _mixed(images, batch), gradients, _mixed(tangents, batch), point.outputs.values())
 
     routes = [*forward_routes(point, work), ("reverse", lambda: RowByRow(point, work))]
     return first_right(routes, work, compute, error_of, tolerance({**point.outputs, **point.leaves}))

@@ -12,7 +12,7 @@ from pullback_schemas.requests import HessianRequest, HvpRequest
 from pullback_service.derivatives.blame import naming_node
 from pullback_service.derivatives.cotangents import VECTORS
 from pullback_service.derivatives.differences import GradientDifferences
-from pullback_service.derivatives.hessian import HessianProduct, dense_hessian, products
+from pullback_service.derivatives.hessian import HessianProduct, SecondDerivative, dense_hessian, products
 from pullback_service.derivatives.jacobian import check_blocks
 from pullback_service.derivatives.linear import Vectors
 from pullback_service.derivatives.run import Point, plain_attention
@@ -25,7 +25,6 @@ from pullback_service.program.plan import Plan, default_wrt
 from pullback_service.program.types import types_of
 
 T = TypeVar("T")
-SecondOrder = HessianProduct | GradientDifferences
 
 
 def hvp(evaluation: Evaluation[HvpRequest]) -> Document:
@@ -79,13 +78,13 @@ def _twice(
     point: Point,
     cotangents: Vectors,
     work: Work,
-    compute: Callable[[SecondOrder], T],
-) -> tuple[SecondOrder, T]:
+    compute: Callable[[SecondDerivative], T],
+) -> tuple[SecondDerivative, T]:
     """The second derivative as a map, and what `compute` makes of it, on the first route that there is."""
     with evaluation.source.quoted():
         try:
             with naming_node(point, is_twice=True):
-                second: SecondOrder = HessianProduct(point, cotangents, work)
+                second: SecondDerivative = HessianProduct(point, cotangents, work)
                 result = compute(second)
         except OpFailed as error:
             if not evaluation.request.allow_finite_differences:
@@ -108,7 +107,7 @@ def _no_second_derivative(error: OpFailed) -> ProblemError:
 
 
 def _document(
-    evaluation: Evaluation[HvpRequest | HessianRequest], point: Point, second: SecondOrder, wrt: Collection[str]
+    evaluation: Evaluation[HvpRequest | HessianRequest], point: Point, second: SecondDerivative, wrt: Collection[str]
 ) -> Document:
     gradients = zeros_for_none(second.gradients, point.leaves)
     return {

@@ -19,6 +19,7 @@ from pullback_schemas.problems import (
     UnknownField,
     pointer_to,
 )
+from pullback_schemas.requests import JacobianOptions
 from pullback_schemas.tensors import FullTensor
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -86,7 +87,8 @@ def _path(value: Any, found: Any) -> list[str | int]:
 def _siblings(model: type[BaseModel], path: list[str | int]) -> list[str]:
     if len(path) == 1:
         return list(model.model_fields)
-    return list((Node if path[0] == "nodes" else FullTensor).model_fields)
+    nested: dict[str, type[BaseModel]] = {"nodes": Node, "jacobian": JacobianOptions}
+    return list(nested.get(str(path[0]), FullTensor).model_fields)
 
 
 _WORDS = {

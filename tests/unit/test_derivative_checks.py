@@ -1,0 +1,101 @@
+"""The checks that stand between a wrong rule and an answer: they catch what they are there for."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pullback_schemas.problems import InconsistentDerivative, OpFailed
+from pullback_service.derivatives.adjoint import adjoint_error, random_like, tolerance
+from pullback_service.derivatives.hessian import SecondDerivative, products
+from pullback_service.derivatives.jvp import first_right
+from pullback_service.derivatives.linear import AbstractLinearMap, Images, Vectors
+from pullback_service.derivatives.run import Point, run_forward
+from pullback_service.derivatives.work import Work
+from pullback_service.library import Library
+from pullback_service.program.inference import Limits
+from pullback_service.program.types import types_of
+
+MATRIX = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+class Matrix(SecondDerivative):
+    """A matrix that claims to be a derivative."""
+
+    def __init__(self, matrix: Tensor, work: Work) -> None:
+        self.matrix = matrix
+        self.source = self.target = {"x": torch.zeros(len(matrix), dtype=matrix.dtype)}
+        self.work = work
+        self.gradients = {"x": matrix.sum(1)}
+
+    def one(self, vectors: Vectors) -> Images:
+        return {"x": self.matrix @ vectors["x"]}
+
+    def vmapped(self, vectors: Vectors) -> Images:
+        return {"x": vectors["x"] @ self.matrix.T}
+
+
+def point() -> Point:
+    library = Library(Limits(10, 1000, 1000))
+    inputs = {"x": torch.ones(4, dtype=torch.float64)}
+    plan, _ = library.plan(library.source("y = (x * x).sum()"), types_of(inputs), ["x"])
+    return run_forward(plan, inputs, Work("reverse"))
+
+
+def error_of(matrix: Tensor, claimed: Tensor) -> float | None:
+    likes = {"x": torch.zeros(4, dtype=matrix.dtype)}
+    w, v = random_like(likes), random_like({"x": likes["x"], "other": likes["x"]})
+    v = {"x": v["other"]}
+    return adjoint_error(w, {"x": claimed @ v["x"]}, {"x": matrix.mH @ w["x"]}, v, [matrix])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128], ids=str)
+def test_the_adjoint_identity_holds_for_a_right_derivative(dtype):
+    matrix = MATRIX.to(dtype) * (1 + 1j if dtype.is_complex else 1)
+    assert error_of(matrix, matrix) < tolerance({"x": matrix})
+
+
+def test_the_adjoint_identity_catches_one_entry_that_is_wrong_by_one_part_in_a_thousand():
+    wrong = MATRIX.clone()
+    wrong[1, 2] *= 1.001
+    assert error_of(MATRIX, wrong) > tolerance({"x": MATRIX})
+
+
+def test_the_adjoint_identity_catches_a_missing_conjugate():
+    matrix = MATRIX.to(torch.complex128) * (1 + 2j)
+    assert error_of(matrix, matrix.conj()) > tolerance({"x": matrix})
+
+
+def test_a_forward_rule_that_overflows_is_infinitely_wrong_and_a_gradient_that_does_says_nothing():
+    assert error_of(MATRIX, MATRIX * math.nan) == math.inf
+    assert error_of(MATRIX * math.nan, MATRIX) is None
+
+
+def test_where_every_route_contradicts_itself_nothing_is_given():
+    work = Work("forward")
+    routes = [(mode, lambda: Matrix(MATRIX, work)) for mode in ("forward", "double-reverse")]
+    with pytest.raises(InconsistentDerivative):
+        first_right(routes, work, lambda linear: linear, lambda _: 0.5, 1e-7)
+    assert [note.split(" in ")[1].split(" mode")[0] for note in work.notes] == ["forward", "double-reverse"]
+
+
+def test_the_first_route_that_has_its_rules_and_passes_is_taken():
+    def missing() -> AbstractLinearMap:
+        raise OpFailed("there is no such rule")
+
+    work = Work("forward")
+    routes = [("forward", missing), ("double-reverse", lambda: Matrix(MATRIX, work))]
+    found = first_right(routes, work, lambda linear: linear.one({"x": torch.ones(4).double()}), lambda _: 0.0, 1e-7)
+    assert work.mode == "double-reverse"
+    torch.testing.assert_close(found["x"], MATRIX.sum(1))
+
+
+def test_a_second_derivative_that_is_not_symmetric_is_not_given():
+    v = {"x": torch.ones(4, dtype=torch.float64)}
+    symmetric = Matrix(MATRIX + MATRIX.T, Work("reverse-over-reverse"))
+    torch.testing.assert_close(products(symmetric, point(), v, is_batched=False)["x"], symmetric.matrix @ v["x"])
+    with pytest.raises(InconsistentDerivative):
+        products(Matrix(MATRIX, Work("reverse-over-reverse")), point(), v, is_batched=False)
