@@ -16,7 +16,7 @@ class Row(NamedTuple):
     shapes: dict[str, tuple[int, ...]]
     dtype: str = "float64"
     code: str = "incompatible_arguments"
-    kwargs: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    kwargs: dict[str, Any] = {}  # noqa: RUF012
     gives: str = "$node"
 
 
@@ -36,6 +36,9 @@ REFUSED = {
     "a padding that does not exist": Row("aten.grid_sampler_2d", ["$x", "$g", 0, 3, True], IMAGES, code="bad_argument"),
     "volumes have no bicubic interpolation": Row(
         "aten.grid_sampler_3d", ["$x", "$g", 2, 0, True], VOLUMES, code="bad_argument"
+    ),
+    "there is no integer above the largest, and the search for one never ends": Row(
+        "aten.random.from", ["$x", 2**63 - 1, None], {"x": (2,)}, code="bad_argument"
     ),
     "a mesh of matrices was put down to a lack of memory": Row(
         "meshgrid", [["$x", "$x"]], {"x": (2, 2)}, gives="$node.0"

@@ -49,6 +49,7 @@ _GUARDED = {
     "there must be a row": "pdist.default",
     "there must be one value for each key": "scaled_dot_product_attention.default",
     "unsigned integers have no negative": "_neg_view.default",
+    "there must be an integer above its lower bound": "random.from",
     "beta must not be 0": "smooth_l1_loss.default",
 }
 

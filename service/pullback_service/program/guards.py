@@ -46,6 +46,11 @@ def _needs_beta(call: Call) -> None:
         raise RefusedOp("With beta=0 the gradient at a tie is NaN in this operator.", hint="Use l1_loss.")
 
 
+def _has_room_above(call: Call) -> None:
+    if call.argument("from") == 2**63 - 1:
+        raise BadArgument("There is no integer above 'from' to draw.", expected="less than 2**63 - 1", got=2**63 - 1)
+
+
 def _known_modes(interpolations: int) -> Callable[[Call], None]:
     """The kernels do nothing for a number that means no mode, and give back memory as they found it."""
 
@@ -69,6 +74,8 @@ LITERAL_GUARDS: dict[str, Callable[[Call], None]] = {
     "aten.combinations.default": _bounded("r", MAX_ORDER),
     "aten.smooth_l1_loss.default": _needs_beta,
     "aten.one_hot.default": _needs_num_classes,
+    # Looks for the next number of the dtype without end.
+    "aten.random.from": _has_room_above,
     "aten.grid_sampler.default": _known_modes(3),
     "aten.grid_sampler_2d.default": _known_modes(3),
     "aten.grid_sampler_3d.default": _known_modes(2),
