@@ -437,6 +437,113 @@ PRODUCTS = [
     row("y = block_diag(x, w)", lambda x, w: torch.block_diag(x, w), x=real(2, 2), w=real(1, 3)),
 ]
 
+BAGS = {"i": torch.tensor([0, 2, 3, 3, 1]), "w": real(4, 2), "o": torch.tensor([0, 2, 2])}
+GRID = {"x": real(1, 2, 4, 4), "g": within(-0.9, 0.9, 1, 3, 3, 2)}
+SPEECH = {"p": torch.log_softmax(real(5, 2, 4), -1), "t": torch.tensor([[1, 3, 2], [2, 1, 0]])}
+POOLED, PLACES = F.max_pool2d(real(1, 2, 4, 4), 2, return_indices=True)
+
+GUARDED = [
+    # In torch.nn.functional's own order and words; test_guarded_operators.py has the operators themselves.
+    row(
+        "y = F.batch_norm(x, m, v)",
+        lambda x, m, v: F.batch_norm(x, m, v),
+        wrt=("x",),
+        x=real(4, 3),
+        m=real(3),
+        v=positive(3),
+    ),
+    row(
+        "y = F.batch_norm(x, m, v, w, b, True, 0.2, 1e-3)",
+        lambda x, m, v, w, b: F.batch_norm(x, m, v, w, b, True, 0.2, 1e-3),
+        wrt=("x", "w", "b"),
+        x=real(4, 3, 2),
+        m=real(3),
+        v=positive(3),
+        w=real(3),
+        b=real(3),
+    ),
+    row(
+        "y = F.batch_norm(x, None, None, weight=w, training=True)",
+        lambda x, w: F.batch_norm(x, None, None, weight=w, training=True),
+        x=real(4, 3),
+        w=real(3),
+    ),
+    row("y = F.instance_norm(x)", lambda x: F.instance_norm(x), x=real(2, 3, 4)),
+    row(
+        "y = F.instance_norm(x, m, v, w, b, False, eps=1e-3)",
+        lambda x, m, v, w, b: F.instance_norm(x, m, v, w, b, False, eps=1e-3),
+        wrt=("x", "w", "b"),
+        x=real(2, 3, 4),
+        m=real(3),
+        v=positive(3),
+        w=real(3),
+        b=real(3),
+    ),
+    row("y = F.grid_sample(x, g)", lambda x, g: F.grid_sample(x, g, align_corners=False), **GRID),
+    row(
+        "y = F.grid_sample(x, g, 'bicubic', 'border', True)",
+        lambda x, g: F.grid_sample(x, g, "bicubic", "border", True),
+        **GRID,
+    ),
+    row(
+        "y = F.grid_sample(x, g, mode='bilinear', padding_mode='reflection', align_corners=True)",
+        lambda x, g: F.grid_sample(x, g, mode="bilinear", padding_mode="reflection", align_corners=True),
+        **GRID,
+    ),
+    row(
+        "y = grid_sampler(x, g, 'nearest', 'zeros', False)",
+        lambda x, g: torch.grid_sampler(x, g, 1, 0, False),
+        wrt=("x",),
+        **GRID,
+    ),
+    row(
+        "y = F.affine_grid(t, [1, 1, 2, 3])",
+        lambda t: F.affine_grid(t, [1, 1, 2, 3], align_corners=False),
+        t=real(1, 2, 3),
+    ),
+    row("y = F.pdist(x)", lambda x: F.pdist(x), x=real(4, 2)),
+    row("e = F.embedding_bag(i, w, o); y = e[0]", lambda i, w, o: F.embedding_bag(i, w, o), **BAGS),
+    row(
+        "e = F.embedding_bag(i, w, offsets=o, mode='sum', per_sample_weights=s, padding_idx=1); y = e[0]",
+        lambda i, w, o, s: F.embedding_bag(i, w, offsets=o, mode="sum", per_sample_weights=s, padding_idx=1),
+        **BAGS,
+        s=real(5),
+    ),
+    row(
+        "e = F.embedding_bag(i, w, o, mode='max', include_last_offset=False); y = e[0]",
+        lambda i, w, o: F.embedding_bag(i, w, o, mode="max"),
+        **BAGS,
+    ),
+    row(
+        "y = F.max_unpool2d(x, i, 2, 2, 0, [4, 4])",
+        lambda x, i: F.max_unpool2d(x, i, 2, 2, 0, [4, 4]),
+        x=POOLED,
+        i=PLACES,
+    ),
+    row(
+        "y = F.max_unpool2d(x, i, kernel_size=2, output_size=(4, 4))",
+        lambda x, i: F.max_unpool2d(x, i, kernel_size=2, output_size=(4, 4)),
+        x=POOLED,
+        i=PLACES,
+    ),
+]
+
+SPEECH_LOSSES = [
+    # The gradient takes the log-probabilities to add up to one, as they do behind log_softmax.
+    row(
+        "y = F.ctc_loss(p, t, [5, 4], [3, 2])",
+        lambda p, t: F.ctc_loss(p, t, [5, 4], [3, 2]),
+        **SPEECH,
+    ),
+    row(
+        "y = F.ctc_loss(p, t, n, s, 0, 'none', True)",
+        lambda p, t, n, s: F.ctc_loss(p, t, n, s, 0, "none", True),
+        **SPEECH,
+        n=torch.tensor([5, 4]),
+        s=torch.tensor([3, 2]),
+    ),
+]
+
 NETWORKS = [
     row("y = softmax(x, dim=-1)", lambda x: torch.softmax(x, dim=-1), x=real(2, 3)),
     row("y = x.softmax(0)", lambda x: x.softmax(0), x=real(2, 3)),
@@ -1194,9 +1301,22 @@ SPELLINGS = (
     ]
 )
 
-DOUBLE = [*ELEMENTWISE, *REDUCTIONS, *SORTED, *PRODUCTS, *NETWORKS, *LINALG, *COMPLEX, *INDEXING, *SHAPES, *SPELLINGS]
+DOUBLE = [
+    *ELEMENTWISE,
+    *REDUCTIONS,
+    *SORTED,
+    *PRODUCTS,
+    *GUARDED,
+    *NETWORKS,
+    *LINALG,
+    *COMPLEX,
+    *INDEXING,
+    *SHAPES,
+    *SPELLINGS,
+]
 
 WITHOUT_DIFFERENCE = [
+    *SPEECH_LOSSES,
     # Too few digits for a central difference, or a gradient that is not the slope by torch's definition.
     row(
         "y = F.embedding(i, w, padding_idx=1)",

@@ -179,7 +179,7 @@ def _assign(operator: Operator, spelling: Spelling, args: list[Any], kwargs: dic
     written = [(name, _Given(value, ("args", i))) for i, (name, value) in enumerate(zip(order, args, strict=False))]
     written += [(name, _Given(value, ("kwargs", name))) for name, value in kwargs.items()]
     for name, argument in written:
-        if name == "inplace" and argument.value is False:
+        if name in spelling.unused or (name == "inplace" and argument.value is False):
             continue  # torch.nn.functional's way to say what is always so here
         parameter = _parameter(operator, name, argument.where)
         if parameter.name in given:

@@ -32,6 +32,7 @@ _GUARDED = {
         repeat_interleave.Tensor repeat_interleave.self_Tensor
         """,
     "its size depends on the data where an index is a mask; counted before it runs": "index.Tensor",
+    "the counts must be finite": "binomial.default",
     "its kernel reads the data; sized before it runs": "corrcoef.default cov.default",
     "without the batch's statistics it needs running ones": """
         batch_norm.default instance_norm.default native_batch_norm.default
@@ -77,11 +78,14 @@ _OPEN = """
 _conj _conj_physical _neg_view _lu_with_info _safe_softmax _to_copy _unsafe_view _upsample_bicubic2d_aa
 _upsample_bilinear2d_aa
 _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d alpha_dropout atleast_1d atleast_2d
-atleast_3d bernoulli binomial cartesian_prod cauchy conj_physical dropout exponential feature_alpha_dropout
+atleast_3d bernoulli cartesian_prod cauchy conj_physical dropout exponential feature_alpha_dropout
 alias feature_dropout fill geometric log_normal multinomial native_dropout poisson put random uniform unsafe_chunk zero
 """
 OPEN = frozenset(_OPEN.split())
 """Packets that the rule would refuse for their tag or name, though their functional overloads are harmless."""
+
+UNDERIVED = frozenset({"aten.binomial.default"})
+"""Overloads whose derivative is not implemented, and which have no fake kernel that would show it."""
 
 REFUSED_OVERLOADS = {
     "aten.geqrf.default": "its shape cannot be told before it runs",
@@ -215,7 +219,7 @@ def _row(overload: Any) -> tuple[str, str, str, str]:
     if tier == "refused":
         return str(overload), tier, "", reason
     found = is_differentiable(overload)
-    is_known = has_autograd_kernel(overload) if found is None else found
+    is_known = has_autograd_kernel(overload) and str(overload) not in UNDERIVED if found is None else found
     return str(overload), tier, "differentiable" if is_known else "not differentiable", reason
 
 

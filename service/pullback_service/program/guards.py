@@ -279,6 +279,8 @@ VALUE_GUARDS: dict[str, Guard] = {
     # LAPACK's geev without vectors segfaults on NaN and infinity; syev gives finite nonsense.
     "aten.linalg_eigvalsh.default": _finite("self"),
     "aten.linalg_eigvals.default": _finite("self"),
+    # A count of NaN is drawn for ever.
+    "aten.binomial.default": _finite("count"),
     # Reflected at the border, a coordinate that is not finite becomes an index far outside.
     "aten.grid_sampler.default": _finite("grid"),
     "aten.grid_sampler_2d.default": _finite("grid"),

@@ -170,6 +170,8 @@ def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limit
         except (DynamicOutputShapeException, DataDependentOutputException):
             return UNKNOWN
         except (UnsupportedFakeTensorException, UnsupportedOperatorException):
+            if operator.name in BOUNDS:
+                return UNKNOWN
             raise RefusedOp(f"The shape of {operator.name} cannot be told before it runs.") from None
     for tensor in tensors_in(value):
         if extent(tensor.shape) > limits.max_tensor_elements:

@@ -11,7 +11,7 @@ import torch
 from pullback_schemas.graphs import escape
 from pullback_schemas.tensors import NON_FINITE
 from pullback_service.program.catalogue import Kind
-from pullback_service.program.names import REDUCTIONS
+from pullback_service.program.names import WORDS
 from pullback_service.program.references import Ref
 from pullback_service.program.types import DTYPE_NAMES, DTYPES
 
@@ -121,19 +121,19 @@ def _in_int64(value: int, expected: str) -> int:
 
 
 def _int(value: Any, name: str) -> int:
-    if name == "reduction":
-        return _reduction(value)
+    if name in WORDS:
+        return _word(value, WORDS[name])
     if isinstance(value, bool) or not isinstance(value, int):
         raise MismatchError("int", value)
     return _in_int64(value, "int")
 
 
-def _reduction(value: Any) -> int:
-    if isinstance(value, str) and value in REDUCTIONS:
-        return REDUCTIONS[value]
-    if type(value) is int and value in REDUCTIONS.values():
+def _word(value: Any, words: dict[str, int]) -> int:
+    if isinstance(value, str) and value in words:
+        return words[value]
+    if type(value) is int and value in words.values():
         return value
-    raise MismatchError(f"one of {', '.join(map(repr, REDUCTIONS))}", value, is_near=True)
+    raise MismatchError(f"one of {', '.join(map(repr, words))}", value, is_near=True)
 
 
 def _bool(value: Any, _: str) -> bool:

@@ -127,6 +127,7 @@ def _of_packed_sequence(a: Mapping[str, Any]) -> int:
 
 BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(PACKED, _of_packed_sequence),
+    "aten.binomial.default": lambda a: prod(np.broadcast_shapes(a["count"].shape, a["prob"].shape)),
     "aten.nonzero.default": lambda a: int(a["self"].numel() * max(a["self"].dim(), 1)),
     "aten.argwhere.default": lambda a: int(a["self"].numel() * max(a["self"].dim(), 1)),
     "aten.combinations.default": _of_combinations,
@@ -142,7 +143,8 @@ BOUNDS: dict[str, Bound] = {
     "aten.narrow.Tensor": lambda a: int(a["self"].numel()),
     "aten.tensor_split.tensor_indices_or_sections": lambda a: int(a["self"].numel()),
 }
-"""Upper bounds on the elements of a result whose size depends on the data, from the arguments by name."""
+"""Upper bounds on the elements of a result whose size depends on the data, or of which torch has no fake kernel, from
+the arguments by name."""
 
 
 def without_masks(name: str, args: list[Any]) -> list[Any]:
