@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from tests.hostile.case import IMAGE, X, Case, ask, calling, case
 
-FILES = "from_file load save jit.load hub.load package.PackageImporter ops.load_library load_library import_module fromfile"
+FILES = (
+    "from_file load save jit.load hub.load package.PackageImporter ops.load_library load_library import_module fromfile"
+)
 
 CODE = """
 __class__ __init__ __dict__ __getattr__ __reduce__ __globals__ __import__ __subclasses__ _dir eval exec open compile

@@ -18,9 +18,7 @@ def chain(first: str, step: str, count: int, last: str) -> str:
     return "\n".join([*lines, last.format(b=f"h{count}")])
 
 
-FACTORIES = {
-    op: f"y = {op}([1000000, 1000000]).sum() + x.sum()" for op in ("zeros", "ones", "rand", "randn")
-} | {
+FACTORIES = {op: f"y = {op}([1000000, 1000000]).sum() + x.sum()" for op in ("zeros", "ones", "rand", "randn")} | {
     "full": "y = full([1000000000000], 1.0).sum() + x.sum()",
     "a product over 64 bits": f"y = zeros({[2**20] * 8}).sum() + x.sum()",
     "one size of 2**62": f"y = ones([{2**62}]).sum() + x.sum()",
@@ -136,18 +134,64 @@ IMAGES = {
 
 OTHERS = [
     *texts("giant", "limit_exceeded", {"upsample_nearest1d": "y = upsample_nearest1d(x, [1000000000000])"}, SIGNAL),
-    *texts("giant", "limit_exceeded", {"upsample by scale 1e300": "y = upsample_linear1d(x, None, False, [1e300])"}, SIGNAL),
-    *texts("giant", "limit_exceeded", {"upsample_trilinear3d": "y = upsample_trilinear3d(x, [100000, 100000, 100000], False)"}, CUBE),
-    *texts("giant", "limit_exceeded", {"col2im": "y = col2im(x, [1000000, 1000000], [1000000, 999999], [1, 1], [0, 0], [1, 1])"}, {"x": {"shape": [1, 10**6, 1], "data": [0.0] * 10**6}}),
-    *texts("giant", "limit_exceeded", {"one_hot of many classes": "y = one_hot(x, 1000000000000)"}, INDEX, path="/v1/forward"),
-    *texts("giant", "limit_exceeded", {"repeats in a tensor": "y = repeat_interleave(x)"}, {"x": {"dtype": "int64", "data": [10**12]}}, path="/v1/forward"),
-    *texts("giant", "limit_exceeded", {"bincount of a large number": "y = bincount(x)"}, {"x": {"dtype": "int64", "data": [10**12]}}, path="/v1/forward"),
+    *texts(
+        "giant", "limit_exceeded", {"upsample by scale 1e300": "y = upsample_linear1d(x, None, False, [1e300])"}, SIGNAL
+    ),
+    *texts(
+        "giant",
+        "limit_exceeded",
+        {"upsample_trilinear3d": "y = upsample_trilinear3d(x, [100000, 100000, 100000], False)"},
+        CUBE,
+    ),
+    *texts(
+        "giant",
+        "limit_exceeded",
+        {"col2im": "y = col2im(x, [1000000, 1000000], [1000000, 999999], [1, 1], [0, 0], [1, 1])"},
+        {"x": {"shape": [1, 10**6, 1], "data": [0.0] * 10**6}},
+    ),
+    *texts(
+        "giant",
+        "limit_exceeded",
+        {"one_hot of many classes": "y = one_hot(x, 1000000000000)"},
+        INDEX,
+        path="/v1/forward",
+    ),
+    *texts(
+        "giant",
+        "limit_exceeded",
+        {"repeats in a tensor": "y = repeat_interleave(x)"},
+        {"x": {"dtype": "int64", "data": [10**12]}},
+        path="/v1/forward",
+    ),
+    *texts(
+        "giant",
+        "limit_exceeded",
+        {"bincount of a large number": "y = bincount(x)"},
+        {"x": {"dtype": "int64", "data": [10**12]}},
+        path="/v1/forward",
+    ),
     case("giant: a Jacobian", ask("y = x * x", LONG), "limit_exceeded", "", path="/v1/jacobian"),
-    case("giant: a Jacobian beside gradients", ask("y = x * x", LONG, jacobian=True, grad_tensors=[LONG["x"]]), "limit_exceeded", ""),
+    case(
+        "giant: a Jacobian beside gradients",
+        ask("y = x * x", LONG, jacobian=True, grad_tensors=[LONG["x"]]),
+        "limit_exceeded",
+        "",
+    ),
     case("giant: a Hessian", ask("y = (x * x).sum()", LONG), "limit_exceeded", "", path="/v1/hessian"),
-    case("giant: a list of 5,000 sizes", ask(calling("zeros", [1] * 5000)), "bad_argument", "/graph/nodes/0/args/0", node="y"),
+    case(
+        "giant: a list of 5,000 sizes",
+        ask(calling("zeros", [1] * 5000)),
+        "bad_argument",
+        "/graph/nodes/0/args/0",
+        node="y",
+    ),
     case("giant: a list of 65 sizes", ask(calling("zeros", [1] * 65)), "limit_exceeded", "/graph/nodes/0", node="y"),
-    case("giant: a batch of grad_tensors that is not sent", ask("y = x * x", is_grads_batched=True, grad_tensors={"y": {"shape": [10**9, 3], "data": [1.0]}}), "wrong_count", "/grad_tensors/y/data"),
+    case(
+        "giant: a batch of grad_tensors that is not sent",
+        ask("y = x * x", is_grads_batched=True, grad_tensors={"y": {"shape": [10**9, 3], "data": [1.0]}}),
+        "wrong_count",
+        "/grad_tensors/y/data",
+    ),
 ]
 
 SIZES = [
