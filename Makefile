@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := -e ./schemas -e ./client -e ./service
 MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
 
-.PHONY: serve test check format operators conformance fuzz bench clean
+.PHONY: serve test check format operators conformance fuzz bench bench-derivatives clean
 
 serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
 	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) exec $(BIN)/python -m pullback_service
@@ -38,6 +38,9 @@ fuzz: $(VENV)/.development  ## random calls of every operator, each in a process
 
 bench: $(VENV)/.development  ## a small request against a bare FastAPI echo, in one run
 	$(BIN)/python benchmarks/small_requests.py
+
+bench-derivatives: $(VENV)/.development  ## Jacobians, Hessians and H v against torch.func, in time and memory
+	$(BIN)/python benchmarks/derivatives.py
 
 clean:
 	rm -rf $(VENV)

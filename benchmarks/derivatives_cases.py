@@ -118,7 +118,7 @@ class Case(ABC):
         library, inputs = engine().library, problem.inputs
         source = library.source(problem.graph)
         plan, _ = library.plan(source, types_of(inputs), list(inputs)[: problem.wrt])
-        return lambda: self.compute(run_forward(plan, inputs, Work("reverse")).only(), problem)
+        return lambda: self.compute(run_forward(plan, inputs, Work("reverse")).only())
 
     def direct(self) -> dict[str, Way]:
         """The same by torch alone."""
@@ -128,7 +128,7 @@ class Case(ABC):
         return self.ways(lambda *chosen: problem.function(*chosen, *rest), leaves)
 
     @abstractmethod
-    def compute(self, point: Point, problem: Problem) -> Any: ...
+    def compute(self, point: Point) -> Any: ...
 
     @abstractmethod
     def ways(self, function: Function, leaves: tuple[Tensor, ...]) -> dict[str, Way]: ...
@@ -144,7 +144,7 @@ class Case(ABC):
 class Jacobian(Case):
     kind = "Jacobian"
 
-    def compute(self, point: Point, problem: Problem) -> Any:
+    def compute(self, point: Point) -> Any:
         return jacobians(point, "auto", None, Work("reverse"))
 
     def ways(self, function: Function, leaves: tuple[Tensor, ...]) -> dict[str, Way]:
@@ -162,7 +162,7 @@ class Jacobian(Case):
 class Hessian(Case):
     kind = "Hessian"
 
-    def compute(self, point: Point, problem: Problem) -> Any:
+    def compute(self, point: Point) -> Any:
         return dense_hessian(HessianProduct(point, ones(point), Work("reverse-over-reverse")), point, None)
 
     def ways(self, function: Function, leaves: tuple[Tensor, ...]) -> dict[str, Way]:
@@ -177,7 +177,7 @@ class Hessian(Case):
 class Product(Case):
     kind = "H v"
 
-    def compute(self, point: Point, problem: Problem) -> Any:
+    def compute(self, point: Point) -> Any:
         second = HessianProduct(point, ones(point), Work("reverse-over-reverse"))
         return products(second, point, {x: torch.ones_like(leaf) for x, leaf in point.leaves.items()}, is_batched=False)
 

@@ -20,7 +20,7 @@ STEP = 1e-30
 
 @dataclass(frozen=True)
 class Problem:
-    """Residuals as a graph and, with their Jacobian, in numpy; where to start, where the minima are, F = sum r^2 there."""
+    """Residuals as a graph and, with their Jacobian, in numpy; the start, and the minima with F = sum r^2 there."""
 
     graph: str
     residuals: Callable[[Array], Any]
@@ -357,7 +357,7 @@ PROBLEMS = {
         [([0.250007] * 4, 2.24997e-5)],
     ),
     "variably dimensioned": Problem(
-        constant("i", I) + "s = (i * (x - 1)).sum(); r = cat([x - 1, stack([s, s * s])])",
+        constant("i", I) + "k = (i * (x - 1)).sum(); r = cat([x - 1, stack([k, k * k])])",
         lambda x: [*(x - 1), I @ (x - 1), (I @ (x - 1)) ** 2],
         lambda x: np.vstack([ONE, I, 2 * (I @ (x - 1)) * I]),
         1 - I / 10,
