@@ -139,7 +139,7 @@ BROKEN_TEXT = {
     "a form feed": "y = x\f",
     "right to left": "y = x \u202e + x",
     "a homoglyph": "\u0443 = x",
-    "full width": "y = ｘ",
+    "full width": "y = \uff58",
     "no-break space": "y =\u00a0x",
     "an escape": "y = x \\",
     "a line of backslashes": "\\" * 1000,

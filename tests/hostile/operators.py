@@ -54,7 +54,7 @@ ALIASES = ("aten.{}", "aten::{}", "torch.{}", "torch.ops.aten.{}", "torch.Tensor
 
 LOOK_ALIKES = {
     "Cyrillic": "r\u0435lu",
-    "full width": "ｒｅｌｕ",
+    "full width": "\uff52\uff45\uff4c\uff55",
     "zero width": "re\u200blu",
     "right to left": "\u202eulerrelu",
     "byte order mark": "\ufeffrelu",
