@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from pullback_schemas.graphs import escape, is_reference
 from pullback_schemas.indexing import Emit, lower_index
-from pullback_schemas.problems import DuplicateName, InvalidName, InvalidSyntax, TooDeep, pointer_to
+from pullback_schemas.problems import DuplicateName, InvalidName, InvalidSyntax, LimitExceeded, TooDeep, pointer_to
 from pullback_schemas.wire import why_not_a_name
 
 NAMESPACES = frozenset({"torch", "aten", "linalg", "fft", "special", "nn", "F"})
@@ -151,13 +151,14 @@ def underline(text: str, span: Span) -> str:
     return f"{shown}\n{' ' * (span.start - first)}{carets[:60]}"
 
 
-def translate(text: str) -> Translation:
+def translate(text: str, max_nodes: int | None = None) -> Translation:
     """The text form as the JSON form of the same graph, not yet checked against any operator.
 
-    Raises InvalidSyntax, InvalidName, DuplicateName or TooDeep, each with an excerpt.
+    Raises InvalidSyntax, InvalidName, DuplicateName or TooDeep, each with an excerpt; LimitExceeded as soon as there
+    are more than `max_nodes` nodes.
     """
     text = textwrap.dedent(text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
-    reader = _Reader(text)
+    reader = _Reader(text, max_nodes)
     try:
         for statement in _parse(text).body:
             reader.statement(statement)
@@ -193,8 +194,9 @@ def _parse(text: str) -> ast.Module:
 class _Reader:
     """Walks the syntax tree once, statement by statement, and collects nodes."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, max_nodes: int | None) -> None:
         self.text = text
+        self.max_nodes = max_nodes
         self.spans: dict[str, Span] = {}
         self.inputs: dict[str, Any] = {}
         self.constants: dict[str, Any] = {}
@@ -519,6 +521,12 @@ class _Reader:
         kwargs: dict[str, Any] | None = None,
     ) -> str:
         identifier = name or self.fresh_name("_")
+        if len(self.nodes) == self.max_nodes:
+            raise LimitExceeded(
+                f"The graph has more than {self.max_nodes:,} nodes.",
+                expected=self.max_nodes,
+                excerpt=underline(self.text, self.span(node)),
+            )
         self.spans[pointer_to("nodes", len(self.nodes))] = self.span(node)
         self.nodes.append({"id": identifier, "op": op, "args": _plain(args), "kwargs": _plain(kwargs or {})})
         return "$" + identifier

@@ -18,6 +18,8 @@ from pullback_service.settings import Settings
 from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
 
 WARM_UP = {
+    "ops": b"",
+    "op": b"relu",
     "backward": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}, "grad_tensors": [[[1, 0], [0, 1]]]}',
     "jacobian": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}}',
     "jvp": b'{"graph": "y = x @ x", "inputs": {"x": [[1, 2], [3, 4]]}, "tangents": {"x": [[1, 0], [0, 1]]}}',
@@ -61,9 +63,9 @@ class Engine:
         self.library.is_alone = is_alone
 
     def warm_up(self) -> None:
-        """Pay for first uses now: the operator table, fake tensors, autograd in both modes, vmap.
+        """Pay for first uses now: the tables of operators, fake tensors, autograd in both modes, vmap.
 
-        A sealed process imports nothing more.
+        A sealed process imports and reads nothing more.
         """
         importlib.import_module("torch._subclasses.schema_check_mode")  # torch does so where quantile meets vmap
         with warnings.catch_warnings():

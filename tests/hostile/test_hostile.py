@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.hostile.case import Case
+from tests.hostile.case import SOME, Case
 from tests.hostile.crashes import CRASHES
 from tests.hostile.graphs import GRAPHS
 from tests.hostile.operators import OPERATORS
@@ -27,7 +27,7 @@ Reply = tuple[int | None, bytes]
 @pytest.fixture(scope="module")
 def url(start_service: Callable[..., Any], stop_service: Callable[..., int]) -> Iterator[str]:
     """One service with two workers and little patience, for all cases."""
-    process, address = start_service(WORKERS="2", DEADLINE_S="5")
+    process, address = start_service(WORKERS="2", DEADLINE_S="10")
     yield address
     assert stop_service(process) == 0
 
@@ -72,7 +72,9 @@ def test_a_hostile_request_is_refused_at_its_place_and_the_next_one_is_right(
         return
     problem = json.loads(body)
     assert case.answers.get(problem["code"]) == status, body[:1000]
-    assert (problem.get("pointer"), problem.get("node")) == (case.pointer, case.node), body[:1000]
+    assert problem.get("pointer") == case.pointer, body[:1000]
+    assert case.node in (None, SOME, problem.get("node")), body[:1000]
+    assert case.node is None or problem.get("node"), body[:1000]
     assert len(body) < 20_000
 
 

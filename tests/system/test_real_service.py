@@ -112,6 +112,12 @@ def test_sigterm_ends_the_service_and_its_workers(start_service, stop_service, p
     assert not any(Path(f"/proc/{pid}").exists() for pid in below)
 
 
+def test_the_catalogue_is_answered_by_workers_that_can_read_no_file(real_url):
+    page = httpx.get(f"{real_url}/v1/ops/relu")
+    assert (page.status_code, page.json()["name"]) == (200, "relu")
+    assert len(httpx.get(f"{real_url}/v1/ops").json()["ops"]) > 500
+
+
 def test_a_connection_that_breaks_off_costs_nobody_anything(real_url):
     host, port = real_url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:

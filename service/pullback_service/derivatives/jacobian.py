@@ -41,6 +41,7 @@ def check_blocks(
                     f"The dense {what} up to that of {y!r} by {x!r} has {total:,} elements; the limit is "
                     f"{max_elements:,}.",
                     pointer=pointer,
+                    node=y,
                     expected=max_elements,
                     got=total,
                     hint="Ask for products with vectors instead: grad_tensors, tangents, or /v1/hvp.",

@@ -95,9 +95,17 @@ def _summary(catalogue: Catalogue, packet: str) -> Json:
     }
 
 
+def _packet_named(catalogue: Catalogue, text: str) -> str:
+    """The packet that `text` spells, nothing if it names an overload that the packet lacks."""
+    spelling = read_name(text)
+    known = {operator.name.rpartition(".")[2] for operator in catalogue.overloads(spelling.packet)}
+    known.update(catalogue.refusals(spelling.packet))
+    return spelling.packet if spelling.overload is None or spelling.overload in known else ""
+
+
 def describe_op(catalogue: Catalogue, text: str) -> Json:
     """One operator and its overloads, refused ones included, as an OpInfo. Raises NotFound."""
-    packet = text if catalogue.overloads(text) else read_name(text).packet
+    packet = text if catalogue.overloads(text) else _packet_named(catalogue, text)
     if not catalogue.overloads(packet) and catalogue.refusals(text.rpartition(".")[2]):
         packet = text.rpartition(".")[2]
     if not catalogue.overloads(packet) and not catalogue.refusals(packet):

@@ -146,7 +146,7 @@ class Catalogue:
         """
         spelling = read_name(text)
         candidates = self.overloads(spelling.packet)
-        if spelling.overload:
+        if spelling.overload is not None:
             exact = f"aten.{spelling.packet}.{spelling.overload}"
             candidates = [operator for operator in candidates if operator.name == exact]
         if candidates:
@@ -155,14 +155,16 @@ class Catalogue:
         if instead:
             raise RefusedOp(f"{text[:64]!r} is no single operator that is served.", got=text[:64], hint=instead)
         self._refuse(text, spelling)
-        self._refuse(text, Spelling(text.rpartition(".")[2]))
+        last = text.rpartition(".")[2]
+        if not self.overloads(last):
+            self._refuse(text, Spelling(last))
         raise self._unknown(text, spelling)
 
     def _refuse(self, text: str, spelling: Spelling) -> None:
         refused = self.refusals(spelling.packet)
-        if not refused or (spelling.overload and spelling.overload not in refused):
+        if not refused or (spelling.overload is not None and spelling.overload not in refused):
             return
-        reason = refused[spelling.overload] if spelling.overload else next(iter(refused.values()))
+        reason = refused[spelling.overload] if spelling.overload is not None else next(iter(refused.values()))
         functional = spelling.packet.rstrip("_")
         twin = functional if functional != spelling.packet and self.overloads(functional) else None
         raise RefusedOp(

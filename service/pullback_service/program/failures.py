@@ -31,7 +31,7 @@ def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_v
     except Exception as error:  # whatever torch, its meta kernels and decompositions may raise
         if is_out_of_memory(error):
             raise out_of_memory(step) from None
-        if "calculation overflowed" in str(error):
+        if any(words in str(error) for words in _TOO_LARGE):
             raise LimitExceeded(
                 f"{step.call.operator.name} is too large: {first_sentence(error)}", pointer=step.pointer, node=step.id
             ) from None
@@ -43,6 +43,9 @@ def naming_step(step: Step, args: list[Any], kwargs: Mapping[str, Any], *, has_v
             hint=_hint_for(str(error)) or f"The signature is {step.call.operator.signature}",
         ) from None
 
+
+_TOO_LARGE = ("calculation overflowed", "multiplication overflow")
+"""What torch says of a shape with more elements than 64 bits count."""
 
 _HINTS = {
     # What torch says, and what a caller of this service can do about it.

@@ -168,9 +168,7 @@ WORDS: dict[str, dict[str, int]] = {
 
 def read_name(text: str) -> Spelling:
     """What packet and overload `text` spells, whether or not there is one."""
-    name = text
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
+    name = text.removeprefix(next((prefix for prefix in _PREFIXES if text.startswith(prefix)), ""))
     for prefix in _FUNCTIONAL:
         if name.startswith(prefix):
             name = name.removeprefix(prefix)
@@ -181,8 +179,8 @@ def read_name(text: str) -> Spelling:
             name = replacement + name.removeprefix(prefix)
     if text in BARE_AS_FUNCTIONAL:
         return FUNCTIONAL[text]
-    packet, _, overload = name.partition(".")
-    return Spelling(packet, overload or None)
+    packet, dot, overload = name.partition(".")
+    return Spelling(packet, overload if dot else None)
 
 
 def instead_of(text: str) -> str | None:
