@@ -118,6 +118,17 @@ def _spelled(data: Any) -> Any:
     return data
 
 
+def base64_form(tensor: Tensor) -> dict[str, Any]:
+    """The full form, in base64."""
+    dtype, shape, raw = bits(tensor)
+    return {
+        "dtype": str(dtype).removeprefix("torch."),
+        "shape": list(shape),
+        "encoding": "base64",
+        "data": base64.b64encode(raw).decode(),
+    }
+
+
 def send(tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {name: full(tensor) for name, tensor in tensors.items()}
 
