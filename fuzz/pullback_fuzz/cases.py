@@ -17,6 +17,9 @@ from pullback_service.program.catalogue import Operator
 Json = dict[str, Any]
 
 MAX_OUTPUTS = 3
+VALUES = ("forward", "forward", "check")
+DERIVATIVES = (*["backward"] * 5, "jacobian", "jacobian", "jvp", "hvp", "hessian")
+OF_ONE_NUMBER = frozenset({"backward", "hvp", "hessian"})
 WEIGHTS = ("NaN", "Infinity", 1e308, -1.0, 0.0, 1e-320)
 
 
@@ -77,20 +80,35 @@ def stride_oddly(rng: Random, case: Case, name: str) -> None:
 
 def request_for(rng: Random, case: Case, operator: Operator) -> Request:
     """A request that runs the case: mostly with a backward pass through it."""
-    is_real = not any(t.is_floating_point() or t.is_complex() for t in case.inputs.values())
-    forward_only = is_real or not operator.is_differentiable
-    if rng.random() < (0.8 if forward_only else 0.2):
+    is_smooth = operator.is_differentiable and any(map(_is_smooth, case.inputs.values()))
+    operation = rng.choice(DERIVATIVES if rng.random() < (0.8 if is_smooth else 0.2) else VALUES)
+    if operation in OF_ONE_NUMBER:
+        body = _body(_summed(rng, case), {"total": "$total"})
+    else:
         body = _body(case, dict(zip("abc", case.outputs, strict=False)))
-        return Request(rng.choice(("forward", "forward", "check")), body | {"seed": 1})
-    body = _body(_summed(rng, case), {"total": "$total"}) | {"seed": 1}
-    if rng.random() < 0.1:
-        return Request("check", {name: body[name] for name in ("graph", "inputs")})
-    match rng.randrange(5):
-        case 0:
-            body |= {"is_grads_batched": True, "grad_tensors": {"total": [1.0, -2.0]}}
-        case 1:
-            body |= {"jacobian": True}
-    return Request("backward", body)
+    if operation == "check":
+        return Request(operation, body)
+    return Request(operation, body | _fields(rng, operation, case, body) | {"seed": 1})
+
+
+def _fields(rng: Random, operation: str, case: Case, body: Json) -> Json:
+    """What the operation needs to run every kernel that it can."""
+    directions = {name: value for name, value in body["inputs"].items() if _is_smooth(case.inputs[name])}
+    match operation:
+        case "backward":
+            batched = {"is_grads_batched": True, "grad_tensors": {"total": [1.0, -2.0]}}
+            return rng.choice(({}, {}, batched, {"jacobian": True}))
+        case "jacobian":
+            return {"mode": rng.choice(("auto", "reverse", "forward"))}
+        case "jvp":
+            return {"tangents": directions}
+        case "hvp":
+            return {"vectors": directions}
+    return {}
+
+
+def _is_smooth(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _summed(rng: Random, case: Case) -> Case:

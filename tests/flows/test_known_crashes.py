@@ -40,6 +40,12 @@ REFUSED = {
     "there is no integer above the largest, and the search for one never ends": Row(
         "aten.random.from", ["$x", 2**63 - 1, None], {"x": (2,)}, code="bad_argument"
     ),
+    "the gradient of volumes padded away by reflection is memory as it was": Row(
+        "reflection_pad3d", ["$x", [-1, -1, 0, 0, 0, 0]], {"x": (1, 1, 2, 2, 2)}
+    ),
+    "and so it is by the name that picks the kernel": Row(
+        "pad", ["$x", [0, 0, 0, 0, -2, 0], "reflect"], {"x": (1, 1, 2, 2, 2)}
+    ),
     "a mesh of matrices was put down to a lack of memory": Row(
         "meshgrid", [["$x", "$x"]], {"x": (2, 2)}, gives="$node.0"
     ),
@@ -79,3 +85,17 @@ def test_the_jacobian_through_a_sparse_embedding_is_dense(answer):
     inputs = {"w": [[1.0, 2.0], [3.0, 4.0]], "i": {"dtype": "int64", "data": [1, 1]}}
     result = answer("backward", graph={"nodes": [node, total]}, inputs=inputs, wrt=["w"], jacobian=True)
     assert result["jacobians"]["total"]["w"]["data"] == [[0.0, 0.0], [2.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("graph", "value"),
+    [
+        ("y = gather(x, 0, expand(i, [3, 16])).sum()", 16.0 * (0 + 2 + 1)),
+        ("y = (scatter_add(zeros_like(x), 0, expand(i, [3, 16]), x) * x).sum()", 16.0 * (0 * 0 + 1 * 2 + 2 * 1)),
+        ("y = (scatter_reduce(zeros_like(x), 0, expand(i, [3, 16]), x, 'amax') * x).sum()", 16.0 * (1 * 2 + 2 * 1)),
+    ],
+    ids=["gather", "scatter_add", "scatter_reduce"],
+)
+def test_an_expanded_index_of_int32_picks_what_it_says(answer, graph, value):
+    inputs = {"x": [[float(row)] * 16 for row in range(3)], "i": {"dtype": "int32", "data": [[0], [2], [1]]}}
+    assert answer("forward", graph=graph, inputs=inputs)["outputs"]["y"]["data"] == value

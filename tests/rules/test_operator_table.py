@@ -8,7 +8,7 @@ from pullback_service.program import guards, sizes
 from pullback_service.program.catalogue import catalogue
 from pullback_service.program.classification import GUARDED, ISOLATED, REFUSED_OVERLOADS, REFUSED_PACKETS, TABLE, table
 from pullback_service.program.names import FUNCTIONAL
-from pullback_service.program.purity import WRITTEN_TO
+from pullback_service.program.purity import CHANGES
 
 ROWS = [line.split("\t") for line in TABLE.read_text().splitlines()]
 
@@ -38,7 +38,7 @@ CHECKS = {
     "pieces": sizes.PIECES,
     "bounds": sizes.BOUNDS,
     "operators that read the data of fake tensors": sizes.READS_DATA,
-    "arguments that are written to": WRITTEN_TO,
+    "arguments that are changed first": CHANGES,
 }
 
 

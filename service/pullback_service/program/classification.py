@@ -48,6 +48,7 @@ _GUARDED = {
     "the pivots must be those of an LU decomposition": "lu_unpack.default",
     "num_classes must be given": "one_hot.default",
     "there must be a row": "pdist.default",
+    "padded by reflection, something must be left": "pad.default reflection_pad3d.default",
     "there must be one value for each key": "scaled_dot_product_attention.default",
     "unsigned integers have no negative": "_neg_view.default",
     "there must be an integer above its lower bound": "random.from",

@@ -152,6 +152,16 @@ def _keys_meet_values(arguments: Arguments) -> None:
         )
 
 
+def _leaves_something(arguments: Arguments) -> None:
+    padding = arguments.get("padding", arguments.get("pad"))
+    if len(padding) != 6 or arguments.get("mode", "reflect") != "reflect":
+        return
+    sizes = arguments["self"].shape[-3:]
+    padded = [size + sum(padding[2 * i : 2 * i + 2]) for i, size in enumerate(reversed(sizes))][::-1]
+    if min(padded, default=1) < 1:
+        raise IncompatibleArguments("Nothing is left of the tensor.", expected="sizes of at least 1", got=padded)
+
+
 def _can_be_negated(arguments: Arguments) -> None:
     dtype = arguments["self"].dtype
     if dtype in (torch.bool, torch.uint16, torch.uint32, torch.uint64):
@@ -174,6 +184,9 @@ SHAPE_GUARDS: dict[str, Guard] = {
     "aten.lu_unpack.default": _pivots_fit,
     # Its fused kernel writes past the end of the shorter one's gradient.
     "aten.scaled_dot_product_attention.default": _keys_meet_values,
+    # The gradient of an empty result is memory as it was.
+    "aten.reflection_pad3d.default": _leaves_something,
+    "aten.pad.default": _leaves_something,
     # Nothing is negated until the values are read.
     "aten._neg_view.default": _can_be_negated,
     **sequence_guards.SHAPE_GUARDS,

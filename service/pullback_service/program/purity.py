@@ -1,37 +1,34 @@
-"""Arguments that a kernel must not be given as they are: it writes to them, or reads past their strides.
-
-It gets copies of the former, and the latter in C order.
-"""
+"""Arguments that a kernel must not be given as they are, and what it gets instead, so that its numbers are right."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-WRITTEN_TO = dict.fromkeys(
-    ("aten.batch_norm.default", "aten.instance_norm.default", "aten.native_batch_norm.default"),
-    (3, 4),  # running_mean and running_var, updated in training
-)
-"""By operator: the positions of arguments that the kernel writes to, although its schema does not say so."""
-
-READ_WITHOUT_STRIDES = {
-    "aten.median.dim": (0,),
-    "aten.nanmedian.dim": (0,),
-    "aten.native_group_norm.default": (0, 1, 2),
+CHANGES: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
+    # They write to running_mean and running_var in training, although their schemas do not say so.
+    "aten.batch_norm.default": ((3, 4), torch.clone),
+    "aten.instance_norm.default": ((3, 4), torch.clone),
+    "aten.native_batch_norm.default": ((3, 4), torch.clone),
+    # They take all strides for those of C order.
+    "aten.median.dim": ((0,), Tensor.contiguous),
+    "aten.nanmedian.dim": ((0,), Tensor.contiguous),
+    "aten.native_group_norm.default": ((0, 1, 2), Tensor.contiguous),
+    # They take an expanded int32 index for an int64 one.
+    "aten.gather.default": ((2,), Tensor.long),
+    "aten.scatter_add.default": ((2,), Tensor.long),
+    "aten.scatter_reduce.two": ((2,), Tensor.long),
 }
-"""By operator: the positions of arguments whose strides the kernel takes for those of C order, whatever they are."""
+"""By operator: the positions of arguments, and what is done to them first."""
 
 
 def protected(operator: str, args: list[Any]) -> list[Any]:
     """`args` as the kernel can be trusted with them."""
-    if operator in WRITTEN_TO:
-        return _changed(args, WRITTEN_TO[operator], torch.clone)
-    if operator in READ_WITHOUT_STRIDES:
-        return _changed(args, READ_WITHOUT_STRIDES[operator], Tensor.contiguous)
-    return args
-
-
-def _changed(args: list[Any], positions: tuple[int, ...], change: Any) -> list[Any]:
-    return [change(a) if i in positions and isinstance(a, Tensor) else a for i, a in enumerate(args)]
+    change = CHANGES.get(operator)
+    if change is None:
+        return args
+    positions, apply = change
+    return [apply(a) if i in positions and isinstance(a, Tensor) else a for i, a in enumerate(args)]
