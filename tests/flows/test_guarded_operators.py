@@ -235,6 +235,7 @@ VOLUME = {"x": real(1, 2, 3, 3, 3), "g": within(-1.2, 1.2, 1, 2, 2, 2, 3)}
 POOLED, PLACES = F.max_pool2d(real(1, 2, 4, 4), 2, return_indices=True)
 POOLED_3D, PLACES_3D = F.max_pool3d(real(1, 2, 4, 4, 4), 2, return_indices=True)
 LU, PIVOTS = torch.linalg.lu_factor(regular(3, 2))
+LDL, BLOCKS = torch.linalg.ldl_factor(torch.tensor([[0.0, 5.0, 2.0], [5.0, 0.0, 3.0], [2.0, 3.0, 1.0]]).double())
 
 FINITE = [
     good(node("linalg_eigvals.default", "$a"), lambda a: torch.linalg.eigvals(a), a=real(3, 3)),
@@ -276,6 +277,13 @@ FINITE = [
         i=PLACES,
     ),
     good(node("lu_unpack.default", "$lu", "$p"), lambda lu, p: torch.lu_unpack(lu, p), 3, lu=LU, p=PIVOTS),
+    good(
+        node("linalg_ldl_solve.default", "$ld", "$p", "$b"),
+        lambda ld, p, b: torch.linalg.ldl_solve(ld, p, b),
+        ld=LDL,
+        p=BLOCKS,
+        b=real(3, 2),
+    ),
     good(node("pdist.default", "$x", 3.0), lambda x: F.pdist(x, 3.0), x=real(4, 2)),
     *(
         good(
@@ -471,11 +479,21 @@ def test_a_good_call_of_a_guarded_operator_has_torchs_outputs_bit_for_bit(answer
     assert_values_of_torch(answer, row)
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     "row",
     [r for r in GOOD if any(can_be_differentiated(y) for y in r.differentiable()[0] if y.requires_grad)],
     ids=name_of,
 )
+=======
+WITHOUT_RULE = {"aten.linalg_ldl_solve.default"}
+"""Torch says that its result requires grad, and has no rule for it."""
+
+MOVING = [r for r in GOOD if name_of(r) not in WITHOUT_RULE and any(y.requires_grad for y in r.differentiable()[0])]
+
+
+@pytest.mark.parametrize("row", MOVING, ids=name_of)
+>>>>>>> review
 def test_a_good_call_of_a_guarded_operator_has_torchs_gradients_bit_for_bit(answer, row):
     assert_gradients_of_torch(answer, row)
 
@@ -666,6 +684,17 @@ BAD = [
     bad(node("lu_unpack.default", "$lu", "$p"), "incompatible_arguments", "int32", lu=LU, p=PIVOTS.long()),
     bad(node("lu_unpack.default", "$lu", "$p"), "incompatible_arguments", "[2, 3]", lu=LU, p=PIVOTS[:, :0]),
     bad(node("lu_unpack.default", "$lu", "$p"), "op_failed", "1 to 3", lu=LU, p=PIVOTS + 10**6),
+    *(
+        bad(
+            node("linalg_ldl_solve.default", "$ld", "$p", "$b"),
+            "op_failed",
+            "come in pairs",
+            ld=torch.eye(3, dtype=torch.float64),
+            p=torch.tensor(pivots, dtype=torch.int32),
+            b=real(3, 2),
+        )
+        for pivots in ([1, 2, -3], [-1, 2, 3], [-1, -2, -3])
+    ),
     bad(node("pdist.default", "$x"), "incompatible_arguments", "no row", x=real(0, 2)),
     *(
         bad(node(f"{name}.default", "$x", [2], [10**9]), "incompatible_arguments", "past the tensor", x=real(3))

@@ -46,6 +46,7 @@ _GUARDED = {
     "the indices must lie in the output": "max_unpool2d.default max_unpool3d.default",
     "its strides must stay inside the tensor": "as_strided.default as_strided_copy.default as_strided_scatter.default",
     "the pivots must be those of an LU decomposition": "lu_unpack.default",
+    "negative pivots must come in pairs": "linalg_ldl_solve.default",
     "num_classes must be given": "one_hot.default",
     "there must be a row": "pdist.default",
     "padded by reflection, something must be left": "pad.default reflection_pad3d.default",

@@ -7,6 +7,7 @@ the operator runs. The last two get the arguments by the names of the schema, de
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from math import prod
 
 import torch
@@ -233,6 +234,19 @@ def _pivots_in_range(arguments: Arguments) -> None:
         _within(arguments["LU_pivots"], 1, arguments["LU_data"].shape[-2] + 1, "The pivots")
 
 
+def _pivots_pair(arguments: Arguments) -> None:
+    """A 2x2 block is two negative pivots side by side; with one alone, LAPACK's sytrs writes past the matrix."""
+    pivots: Tensor = arguments["pivots"]
+    for row in pivots.reshape(-1, pivots.shape[-1]).tolist() if pivots.numel() else []:
+        for is_block, run in groupby(row, lambda pivot: pivot < 0):
+            if is_block and len(list(run)) % 2:
+                raise OpFailed(
+                    "The pivots are those of an LDL decomposition: negative ones come in pairs.",
+                    expected="an even number of negative pivots in each run of them",
+                    got=row[:16],
+                )
+
+
 def _indices_in_output(arguments: Arguments) -> None:
     _within(arguments["indices"], 0, prod(arguments["output_size"]), "The indices")
 
@@ -299,6 +313,7 @@ VALUE_GUARDS: dict[str, Guard] = {
     "aten.grid_sampler_2d.default": _finite("grid"),
     "aten.grid_sampler_3d.default": _finite("grid"),
     "aten.lu_unpack.default": _pivots_in_range,
+    "aten.linalg_ldl_solve.default": _pivots_pair,
     # LAPACK's gelss segfaults without a column; its shapes are known only when it runs.
     "aten.linalg_lstsq.default": _has_right_side,
     "aten.max_unpool2d.default": _indices_in_output,
