@@ -28,6 +28,12 @@ from pullback_schemas.wire import why_not_a_name
 
 Json = dict[str, Any]
 
+SEED = 42
+"""Of the runs that are compared; PyTorch's own samples of random operators set this one themselves."""
+
+ROUNDING = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
+"""How near a recording must come, relatively: rounding passes, a lost rule does not; 1e-3 in any other dtype."""
+
 NOT_THE_GRAPHS = frozenset({"device", "pin_memory", "layout", "generator"})
 """Arguments that a graph never holds: the request chooses the device, all tensors are strided."""
 
@@ -62,9 +68,12 @@ def trace(function: Callable[..., Any], *examples: Tensor) -> Traced:
     """The graph of `function` for tensors of the dtypes and shapes of `examples`.
 
     The function gives a tensor, or tuples, lists and dicts of tensors. Where it asks for the value of a tensor, as in
-    `if x.sum() > 0`, the examples' answer is kept. Raises TracingError for what no graph can hold.
+    `if x.sum() > 0`, the examples' answer is kept. The recording is compared with the function on the examples, values
+    and gradients. Raises TracingError for what no graph can hold and for what the recording lost.
     """
-    module = _record(function, examples)
+    distinct = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in examples)
+    module = _record(function, distinct)
+    _compare(module, function, distinct)
     return _Writer(module).write(examples)
 
 
@@ -77,6 +86,58 @@ def _record(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> Graph
     except Exception as error:  # a recording runs the user's code and much of PyTorch: anything may be raised
         raise TracingError(f"the function cannot be recorded: {str(error).splitlines()[0][:300]}") from error
     return module
+
+
+def _compare(module: GraphModule, function: Callable[..., Any], examples: tuple[Tensor, ...]) -> None:
+    """Refuse a recording that lost something on the way: values, or gradients that the function defines by itself."""
+    try:
+        theirs = _evaluate(function, examples)
+    except RuntimeError:  # PyTorch itself has no gradient there, so none can be lost
+        return
+    try:
+        ours = _evaluate(module, examples)
+    except RuntimeError as error:
+        raise TracingError(f"the recording does not run: {str(error).splitlines()[0][:300]}") from error
+    if [t is None for t in ours] != [t is None for t in theirs]:
+        raise TracingError("the recording loses a gradient: the function works on tensors that no recording sees")
+    for recorded, original in zip(ours, theirs, strict=True):
+        if recorded is not None and original is not None and not _is_near(recorded, original):
+            raise TracingError(
+                "the recording does not give the function's own values and gradients: an autograd.Function, a hook, "
+                "or a gradient taken inside is not part of it"
+            )
+
+
+def _is_near(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    tolerance = ROUNDING.get(a.dtype, 1e-3)
+    return torch.allclose(a, b, tolerance, tolerance * 1e-3, equal_nan=True)
+
+
+def _evaluate(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> list[Tensor | None]:
+    """The outputs, and the gradients of their sum: by the examples that require one, else by all that can have one."""
+    leaves = [t.detach().clone() for t in examples]
+    is_chosen = any(t.requires_grad for t in examples)
+    wanted = [
+        leaf.requires_grad_()
+        for leaf, t in zip(leaves, examples, strict=True)
+        if (t.requires_grad if is_chosen else t.is_floating_point() or t.is_complex())
+    ]
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(SEED)
+        results = function(*[t * 1 if t.requires_grad else t for t in leaves])  # a leaf cannot be changed in place
+        outputs = [result for result in pytree.tree_leaves(results) if isinstance(result, Tensor)]
+        roots = [y.abs().sum() if y.is_complex() else y.sum() for y in outputs if y.requires_grad]
+        if not roots or not wanted:
+            return [_strided(y) for y in outputs]
+        found = torch.autograd.grad(roots, wanted, allow_unused=True)
+    return [*map(_strided, outputs), *(g if g is None else _strided(g) for g in found)]
+
+
+def _strided(tensor: Tensor) -> Tensor:
+    plain = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
+    return torch.zeros(plain.shape, dtype=plain.dtype) if plain._is_zerotensor() else plain
 
 
 def _run_recorded(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> GraphModule:
@@ -104,13 +165,15 @@ def _linear_cross_entropy(
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """What PyTorch computes with operators outside of ATen, by the definition in its documentation."""
+    """Operators without a derivative, or outside of ATen, by what they are documented to be."""
+    copied = {torch.ops.aten.copy.default: lambda target, source, *_: source.to(target.dtype).expand_as(target)}
     ops = getattr(torch.ops, "torch_nn", None)
     if not hasattr(ops, "_linear_cross_entropy_batch_chunked"):
-        return {}
+        return copied
     chunked = torch.ops.torch_nn._linear_cross_entropy_batch_chunked.default
     unreduced = torch.ops.torch_nn._linear_cross_entropy_batch_chunked_no_reduction.default
     return {
+        **copied,
         chunked: lambda *args: (_linear_cross_entropy(*args),) * 4,
         unreduced: lambda *args: _linear_cross_entropy(*args[:5], "none", args[5], 0.0),
     }

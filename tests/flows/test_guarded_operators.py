@@ -237,6 +237,28 @@ POOLED_3D, PLACES_3D = F.max_pool3d(real(1, 2, 4, 4, 4), 2, return_indices=True)
 LU, PIVOTS = torch.linalg.lu_factor(regular(3, 2))
 LDL, BLOCKS = torch.linalg.ldl_factor(torch.tensor([[0.0, 5.0, 2.0], [5.0, 0.0, 3.0], [2.0, 3.0, 1.0]]).double())
 
+FOUND_BY_FUZZ = [
+    good(node("_neg_view.default", "$x"), lambda x: -x, x=real(3)),
+    good(node("random.from", "$x", 2, 9), lambda x: x.clone().random_(2, 9), seed=5, x=real(3)),
+    good(
+        node("scaled_dot_product_attention.default", "$q", "$k", "$v"),
+        F.scaled_dot_product_attention,
+        q=real(1, 2, 3, 4),
+        k=real(1, 2, 5, 4),
+        v=real(1, 2, 5, 4),
+    ),
+    good(
+        node("reflection_pad3d.default", "$x", [1, 1, 1, 1, 1, 1]),
+        lambda x: F.pad(x, [1] * 6, "reflect"),
+        x=real(1, 2, 3, 3, 3),
+    ),
+    good(
+        node("pad.default", "$x", [1, 1, 1, 1, 1, 1], mode="reflect"),
+        lambda x: F.pad(x, [1] * 6, "reflect"),
+        x=real(1, 2, 3, 3, 3),
+    ),
+]
+
 FINITE = [
     good(node("linalg_eigvals.default", "$a"), lambda a: torch.linalg.eigvals(a), a=real(3, 3)),
     good(node("linalg_eigvalsh.default", "$a", "U"), lambda a: torch.linalg.eigvalsh(a, "U"), a=real(3, 3)),
@@ -466,7 +488,7 @@ ISOLATED = [
     ),
 ]
 
-GOOD = [*NORMALISATIONS, *FACTORIES, *BY_DATA, *BOUNDED, *FINITE, *RECURRENT, *ISOLATED]
+GOOD = [*NORMALISATIONS, *FACTORIES, *BY_DATA, *BOUNDED, *FOUND_BY_FUZZ, *FINITE, *RECURRENT, *ISOLATED]
 
 
 def name_of(good_row: Row) -> str:
@@ -479,21 +501,10 @@ def test_a_good_call_of_a_guarded_operator_has_torchs_outputs_bit_for_bit(answer
     assert_values_of_torch(answer, row)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(
-    "row",
-    [r for r in GOOD if any(can_be_differentiated(y) for y in r.differentiable()[0] if y.requires_grad)],
-    ids=name_of,
-)
-=======
-WITHOUT_RULE = {"aten.linalg_ldl_solve.default"}
-"""Torch says that its result requires grad, and has no rule for it."""
-
-MOVING = [r for r in GOOD if name_of(r) not in WITHOUT_RULE and any(y.requires_grad for y in r.differentiable()[0])]
+MOVING = [r for r in GOOD if any(can_be_differentiated(y) for y in r.differentiable()[0] if y.requires_grad)]
 
 
 @pytest.mark.parametrize("row", MOVING, ids=name_of)
->>>>>>> review
 def test_a_good_call_of_a_guarded_operator_has_torchs_gradients_bit_for_bit(answer, row):
     assert_gradients_of_torch(answer, row)
 
@@ -544,6 +555,25 @@ def name_in_torch(name: str) -> str:
 
 
 BAD = [
+    bad(node("_neg_view.default", "$x"), "incompatible_arguments", "negative", x=flags(True, False)),
+    bad(node("random.from", "$x", 2**63 - 1, None), "bad_argument", "from", x=real(3)),
+    bad(
+        node("scaled_dot_product_attention.default", "$q", "$k", "$v"),
+        "incompatible_arguments",
+        "one value for each key",
+        q=real(1, 2, 3, 4),
+        k=real(1, 2, 5, 4),
+        v=real(1, 2, 6, 4),
+    ),
+    *(
+        bad(
+            node(overload, "$x", [0, 0, 0, 0, -1, -2], **mode),
+            "incompatible_arguments",
+            "left",
+            x=real(1, 2, 3, 3, 3),
+        )
+        for overload, mode in (("reflection_pad3d.default", {}), ("pad.default", {"mode": "reflect"}))
+    ),
     statistics("batch_norm.default", True, 0.1, 1e-5, False, w=real(7)),
     statistics("batch_norm.default", False, 0.1, 1e-5, False, v=real(1)),
     statistics("instance_norm.default", True, 0.1, 1e-5, False, b=real(2)),
