@@ -47,7 +47,7 @@ _GUARDED = {
     "its strides must stay inside the tensor": "as_strided.default as_strided_copy.default as_strided_scatter.default",
     "the pivots must be those of an LU decomposition": "lu_unpack.default",
     "num_classes must be given": "one_hot.default",
-    "there must be a row": "pdist.default",
+    "there must be a row": "multi_margin_loss.default multilabel_margin_loss.default pdist.default",
     "padded by reflection, something must be left": "pad.default reflection_pad3d.default",
     "there must be one value for each key": "scaled_dot_product_attention.default",
     "unsigned integers have no negative": "_neg_view.default",
