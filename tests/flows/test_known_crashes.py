@@ -46,6 +46,9 @@ REFUSED = {
     "and so it is by the name that picks the kernel": Row(
         "pad", ["$x", [0, 0, 0, 0, -2, 0], "reflect"], {"x": (1, 1, 2, 2, 2)}
     ),
+    "the mean loss of no rows is memory as it was": Row(
+        "multilabel_margin_loss", ["$x", "$t"], {"x": (0, 2), "t": (0, 2)}
+    ),
     "a mesh of matrices was put down to a lack of memory": Row(
         "meshgrid", [["$x", "$x"]], {"x": (2, 2)}, gives="$node.0"
     ),
@@ -99,3 +102,9 @@ def test_the_jacobian_through_a_sparse_embedding_is_dense(answer):
 def test_an_expanded_index_of_int32_picks_what_it_says(answer, graph, value):
     inputs = {"x": [[float(row)] * 16 for row in range(3)], "i": {"dtype": "int32", "data": [[0], [2], [1]]}}
     assert answer("forward", graph=graph, inputs=inputs)["outputs"]["y"]["data"] == value
+
+
+def test_a_product_whose_infinities_cancel_is_no_failure_of_the_service(post):
+    inputs = {"x": ["Infinity", 1.0], "e": ["Infinity", 1.0], "w": ["-Infinity", 0.5]}
+    response = post("jvp", graph="y = lerp(x, e, w)", inputs=inputs, tangents=inputs)
+    assert response.status_code in (200, 422), response.text

@@ -23,7 +23,7 @@ def random_like(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def inner(left: Named, right: Named) -> float:
     """The real inner product Re<left, right>, summed over the names that both have, in double precision."""
-    return math.fsum(float(_product(a, b).sum()) for a, b in _pairs(left, right))
+    return _total([float(_product(a, b).sum()) for a, b in _pairs(left, right)])
 
 
 def adjoint_error(w: Named, jv: Named, jtw: Named, v: Named, values: Collection[Tensor | None]) -> float | None:
@@ -49,14 +49,22 @@ def tolerance(tensors: Mapping[str, Tensor]) -> float:
 
 
 def _size(left: Named, right: Named) -> float:
-    return math.fsum(float(_product(a, b).abs().sum()) for a, b in _pairs(left, right))
+    return _total([float(_product(a, b).abs().sum()) for a, b in _pairs(left, right)])
+
+
+def _total(terms: list[float]) -> float:
+    """Their sum; what `fsum` raises for, infinities of both signs or beyond the largest double, is not finite."""
+    try:
+        return math.fsum(terms)
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def _rounding(w: Named, v: Named, values: Collection[Tensor | None]) -> float:
     """The square root of epsilon times the size of a derivative that moves the values by as much as they are."""
     epsilon = max((torch.finfo(value.dtype).eps for value in values if value is not None), default=0.0)
     sizes = [float(value.detach().abs().nan_to_num(0, 0, 0).sum()) for value in w.values() if value is not None]
-    return math.sqrt(epsilon) * math.fsum(sizes) * _largest(values) * _largest(v.values())
+    return math.sqrt(epsilon) * _total(sizes) * _largest(values) * _largest(v.values())
 
 
 def _largest(tensors: Iterable[Tensor | None]) -> float:

@@ -48,7 +48,7 @@ _GUARDED = {
     "the pivots must be those of an LU decomposition": "lu_unpack.default",
     "negative pivots must come in pairs": "linalg_ldl_solve.default",
     "num_classes must be given": "one_hot.default",
-    "there must be a row": "pdist.default",
+    "there must be a row": "multi_margin_loss.default multilabel_margin_loss.default pdist.default",
     "padded by reflection, something must be left": "pad.default reflection_pad3d.default",
     "there must be one value for each key": "scaled_dot_product_attention.default",
     "unsigned integers have no negative": "_neg_view.default",

@@ -117,6 +117,11 @@ def _has_rows(arguments: Arguments) -> None:
         raise IncompatibleArguments("There is no row to take distances from.", got=list(arguments["self"].shape))
 
 
+def _reduces_something(arguments: Arguments) -> None:
+    if arguments["reduction"] != 0 and 0 in arguments["self"].shape:
+        raise IncompatibleArguments("There is no row to take a loss of.", got=list(arguments["self"].shape))
+
+
 def _stays_inside(arguments: Arguments) -> None:
     """Strides lead from one element of the tensor's memory to another, never past its ends."""
     tensor, sizes, strides = arguments["self"], arguments["size"], arguments["stride"]
@@ -179,6 +184,9 @@ SHAPE_GUARDS: dict[str, Guard] = {
     "aten._native_batch_norm_legit_no_training.default": _statistics_fit,
     # Its backward pass divides by the number of rows.
     "aten.pdist.default": _has_rows,
+    # The loss of no rows is memory as it was.
+    "aten.multi_margin_loss.default": _reduces_something,
+    "aten.multilabel_margin_loss.default": _reduces_something,
     "aten.as_strided.default": _stays_inside,
     "aten.as_strided_copy.default": _stays_inside,
     "aten.as_strided_scatter.default": _stays_inside,
