@@ -238,6 +238,13 @@ LU, PIVOTS = torch.linalg.lu_factor(regular(3, 2))
 LDL, BLOCKS = torch.linalg.ldl_factor(torch.tensor([[0.0, 5.0, 2.0], [5.0, 0.0, 3.0], [2.0, 3.0, 1.0]]).double())
 
 FOUND_BY_FUZZ = [
+    good(node("multi_margin_loss.default", "$x", "$t"), F.multi_margin_loss, x=real(3, 4), t=whole(0, 3, 1)),
+    good(
+        node("multilabel_margin_loss.default", "$x", "$t"),
+        F.multilabel_margin_loss,
+        x=real(2, 3),
+        t=torch.tensor([[0, 2, -1], [1, -1, 0]]),
+    ),
     good(node("_neg_view.default", "$x"), lambda x: -x, x=real(3)),
     good(node("random.from", "$x", 2, 9), lambda x: x.clone().random_(2, 9), seed=5, x=real(3)),
     good(
@@ -555,6 +562,13 @@ def name_in_torch(name: str) -> str:
 
 
 BAD = [
+    *(
+        bad(node(f"{loss}.default", "$x", "$t"), "incompatible_arguments", x=torch.zeros(0, 3, dtype=F64), t=targets)
+        for loss, targets in (
+            ("multi_margin_loss", torch.zeros(0, dtype=torch.int64)),
+            ("multilabel_margin_loss", torch.zeros(0, 3, dtype=torch.int64)),
+        )
+    ),
     bad(node("_neg_view.default", "$x"), "incompatible_arguments", "negative", x=flags(True, False)),
     bad(node("random.from", "$x", 2**63 - 1, None), "bad_argument", "from", x=real(3)),
     bad(
