@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 CTC = "y = ctc_loss(log_softmax(x, 2), t, [5, 4], [2, 2])"
 X = torch.arange(40, dtype=torch.float64).reshape(5, 2, 4).sin()
 TARGETS = [[1, 2], [3, 3]]
-SEGMENTS = "y = segment_reduce(x, 'sum', offsets=o)"
+WORKING_TICKS = 20
+"""More than a worker computes before it has a request."""
 
 
 def square(url: str, k: float = 3.0) -> list[float]:
@@ -33,10 +36,29 @@ def ctc(url: str) -> httpx.Response:
     return httpx.post(f"{url}/v1/backward", json={"graph": CTC, "inputs": inputs}, timeout=60)
 
 
-def crash(url: str, graph: object = SEGMENTS) -> httpx.Response:
-    """Torch reads from wherever the offsets point to."""
-    inputs = {"x": [1.0, 2.0, 3.0, 4.0], "o": {"dtype": "int64", "data": [0, 10**12]}}
-    return httpx.post(f"{url}/v1/forward", json={"graph": graph, "inputs": inputs}, timeout=60)
+def segments(*names: str) -> dict[str, Any]:
+    """Isolated nodes of these names behind some seconds of work."""
+    work = [{"id": "m0", "op": "eye", "args": [1500], "kwargs": {"dtype": "float64"}}]
+    work += [{"id": f"m{k}", "op": "matmul", "args": [f"$m{k - 1}", "$m0"]} for k in range(1, 60)]
+    node = {"op": "segment_reduce", "args": ["$x", "sum"], "kwargs": {"offsets": "$o"}}
+    return {"nodes": [*work, *({"id": name, **node} for name in names)], "outputs": list(names)}
+
+
+def crash(url: str, alone: int, *names: str) -> httpx.Response:
+    """The process `alone` ends, as by a kernel's fault, in the middle of a graph with isolated operators."""
+    inputs = {"x": [1.0, 2.0, 3.0, 4.0], "o": {"dtype": "int64", "data": [0, 4]}}
+    body = {"graph": segments(*names), "inputs": inputs}
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(httpx.post, f"{url}/v1/forward", json=body, timeout=60)
+        while cpu_ticks(alone) < WORKING_TICKS:
+            assert not pending.done()
+        os.kill(alone, signal.SIGKILL)
+        return pending.result()
+
+
+def cpu_ticks(pid: int) -> int:
+    """How long a process has computed, in clock ticks."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
 
 
 def counts(url: str) -> dict[str, int]:
@@ -131,12 +153,12 @@ def test_an_isolated_operator_gives_torchs_numbers(own_service):
 
 
 @pytest.mark.parametrize("single_use", ["false", "true"])
-def test_a_crash_of_an_isolated_operator_is_told_and_the_next_request_is_right(own_service, single_use):
-    _, url = own_service(SINGLE_USE=single_use)
-    response = crash(url)
+def test_a_crash_of_an_isolated_operator_is_told_and_the_next_request_is_right(own_service, processes_of, single_use):
+    pid, url = own_service(SINGLE_USE=single_use)
+    response = crash(url, *processes_of(pid, "alone", 1), "y")
     problem = response.json()
     assert (response.status_code, problem["code"]) == (422, "op_crashed")
-    assert (problem["pointer"], problem["node"]) == ("/graph", "y")
+    assert (problem["pointer"], problem["node"]) == ("/graph/nodes/60", "y")
     assert "aten.segment_reduce.default" in problem["detail"]
     assert square(url) == [6.0]
     assert ctc(url).status_code == 200
@@ -148,20 +170,18 @@ def test_an_isolated_operator_never_runs_in_a_worker_that_others_use(own_service
     (alone,) = processes_of(pid, "alone", 1)
     assert ctc(url).status_code == 200
     await_end(alone)
-    assert crash(url).json()["code"] == "op_crashed"
+    assert crash(url, *processes_of(pid, "alone", 1), "y").json()["code"] == "op_crashed"
     assert processes_of(pid, "worker", 1) == workers
 
 
-def test_several_isolated_operators_are_all_named_when_one_crashes(own_service):
-    _, url = own_service()
-    node = {"op": "segment_reduce", "args": ["$x", "sum"], "kwargs": {"offsets": "$o"}}
-    graph = {"nodes": [{"id": "a", **node}, {"id": "b", **node}], "outputs": ["a", "b"]}
-    problem = crash(url, graph).json()
+def test_several_isolated_operators_are_all_named_when_one_crashes(own_service, processes_of):
+    pid, url = own_service()
+    problem = crash(url, *processes_of(pid, "alone", 1), "a", "b").json()
     assert problem["code"] == "op_crashed"
     assert problem["pointer"] == "/graph"
     assert [(found["node"], found["pointer"]) for found in problem["got"]] == [
-        ("a", "/graph/nodes/0"),
-        ("b", "/graph/nodes/1"),
+        ("a", "/graph/nodes/60"),
+        ("b", "/graph/nodes/61"),
     ]
 
 
