@@ -14,10 +14,12 @@ CHANGED_IN_S = 30
 
 
 def _name_of(pid: int) -> str:
+    """Nothing for a process that has ended, reaped or not."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+    return "" if rest.split()[0] == "Z" else name
 
 
 def _descendants(pid: int) -> list[int]:
