@@ -10,7 +10,7 @@ import torch
 
 from pullback_schemas.printing import print_graph
 from pullback_schemas.problems import NotFound
-from pullback_service.program.catalogue import Catalogue, conformance
+from pullback_service.program.catalogue import Catalogue, Operator, conformance
 from pullback_service.program.inference import UNKNOWN, Inferred
 from pullback_service.program.names import aliases, read_name
 from pullback_service.program.plan import Plan
@@ -85,12 +85,19 @@ def list_ops(catalogue: Catalogue) -> Json:
 def _summary(catalogue: Catalogue, packet: str) -> Json:
     overloads = catalogue.overloads(packet)
     return {
-        "name": packet,
-        "aliases": aliases(packet),
-        "summary": summary_of(packet),
+        **_profile(packet, overloads),
         "signatures": [operator.signature for operator in overloads],
         "tier": min((operator.tier for operator in overloads), key=TIERS.index),
-        "differentiable": any(operator.is_differentiable for operator in overloads),
+    }
+
+
+def _profile(packet: str, served: list[Operator]) -> Json:
+    """What the list and an operator's own page both say of it."""
+    return {
+        "name": packet,
+        "aliases": aliases(packet),
+        "summary": summary_of(packet) if served else None,
+        "differentiable": any(operator.is_differentiable for operator in served),
         "modes": conformance().get(packet, {}),
     }
 
@@ -121,11 +128,4 @@ def describe_op(catalogue: Catalogue, text: str) -> Json:
     for overload, reason in catalogue.refusals(packet).items():
         name = f"aten.{packet}.{overload}"
         overloads.append({"name": name, "signature": "", "tier": "refused", "reason": reason})
-    return {
-        "name": packet,
-        "aliases": aliases(packet),
-        "summary": summary_of(packet) if served else None,
-        "differentiable": any(operator.is_differentiable for operator in served),
-        "modes": conformance().get(packet, {}),
-        "overloads": overloads,
-    }
+    return {**_profile(packet, served), "overloads": overloads}

@@ -58,13 +58,13 @@ _GUARDED = {
 
 _ISOLATED = {
     "its kernels can corrupt memory on odd arguments": """
-        _batch_norm_with_update_functional.default _native_batch_norm_legit_functional.default
-        _native_batch_norm_legit.no_stats
-        _native_batch_norm_legit_no_training.default _softmax_backward_data.default _unsafe_masked_index.default
-        _unsafe_masked_index_put_accumulate.default ctc_loss.IntList ctc_loss.Tensor embedding_bag.default
-        embedding_bag.padding_idx fractional_max_pool2d.default fractional_max_pool3d.default gru.data gru.input
-        lstm.data lstm.input max_pool2d_with_indices_backward.default native_dropout_backward.default rnn_relu.data
-        rnn_relu.input rnn_tanh.data rnn_tanh.input segment_reduce.default
+        _batch_norm_with_update_functional.default _native_batch_norm_legit.no_stats
+        _native_batch_norm_legit_functional.default _native_batch_norm_legit_no_training.default
+        _softmax_backward_data.default _unsafe_masked_index.default _unsafe_masked_index_put_accumulate.default
+        ctc_loss.IntList ctc_loss.Tensor embedding_bag.default embedding_bag.padding_idx fractional_max_pool2d.default
+        fractional_max_pool3d.default gru.data gru.input lstm.data lstm.input max_pool2d_with_indices_backward.default
+        native_dropout_backward.default rnn_relu.data rnn_relu.input rnn_tanh.data rnn_tanh.input
+        segment_reduce.default
         """,
 }
 
@@ -77,11 +77,10 @@ GUARDED = _reason_by_overload(_GUARDED)
 ISOLATED = _reason_by_overload(_ISOLATED)
 
 _OPEN = """
-_conj _conj_physical _neg_view _lu_with_info _safe_softmax _to_copy _unsafe_view _upsample_bicubic2d_aa
-_upsample_bilinear2d_aa
-_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d alpha_dropout atleast_1d atleast_2d
-atleast_3d bernoulli cartesian_prod cauchy conj_physical dropout exponential feature_alpha_dropout
-alias feature_dropout fill geometric log_normal multinomial native_dropout poisson put random uniform unsafe_chunk zero
+_conj _conj_physical _lu_with_info _safe_softmax _to_copy _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa
+_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d alias alpha_dropout atleast_1d
+atleast_2d atleast_3d bernoulli cartesian_prod cauchy conj_physical dropout exponential feature_alpha_dropout
+feature_dropout fill geometric log_normal multinomial native_dropout poisson put random uniform unsafe_chunk zero
 """
 OPEN = frozenset(_OPEN.split())
 """Packets that the rule would refuse for their tag or name, though their functional overloads are harmless."""
