@@ -325,6 +325,7 @@ FINITE = [
     good(
         node("as_strided_scatter.default", "$x", "$s", [2, 2], [1, 2], 1),
         lambda x, s: torch.as_strided_scatter(x, s, (2, 2), (1, 2), 1),
+        wrt=("s",),
         x=real(3, 4),
         s=real(2, 2),
     ),
@@ -486,6 +487,12 @@ ISOLATED = [
             n=whole(2, 0, 3),
         )
         for word in ("sum", "mean", "max", "min", "prod")
+    ),
+    good(
+        node("segment_reduce.default", "$x", "sum", lengths="$n", unsafe=True),
+        lambda x, n: torch.segment_reduce(x, "sum", lengths=n, unsafe=True),
+        x=real(5, 2),
+        n=whole(2, 0, 1),
     ),
     good(
         node("segment_reduce.default", "$x", "mean", offsets="$o", axis=1),

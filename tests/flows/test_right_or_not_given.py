@@ -88,3 +88,18 @@ def test_the_same_graph_is_answered_alike_whatever_was_sent_before(post):
     assert post("forward", graph={"nodes": nodes}, inputs={"x": [1.0]}).status_code == 200
     again = post("forward", graph={"constants": None, "nodes": nodes}, inputs={"x": [1.0]})
     assert (again.status_code, again.json()["code"]) == (422, "invalid_field")
+
+
+def test_a_derivative_that_torch_has_wrong_is_not_given(post, answer):
+    """What is written over has no influence, and gets a gradient of 0; torch gives it 1, and 0 to all the rest."""
+    graph = "y = as_strided_scatter(x, s, [2], [2], 0)"
+    inputs = {"x": [1.0, 2.0, 3.0, 4.0], "s": [5.0, 6.0]}
+    x = torch.tensor(inputs["x"], requires_grad=True)
+    y = torch.as_strided_scatter(x, torch.tensor(inputs["s"]), (2,), (2,), 0)
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [1.0, 0.0, 1.0, 0.0], "torch is mended; serve it"
+    response = post("backward", graph=graph, inputs=inputs, grad_tensors=[[1.0] * 4])
+    assert (response.status_code, response.json()["code"], response.json()["node"]) == (422, "not_differentiable", "y")
+    assert "slice_scatter" in response.json()["hint"]
+    result = answer("backward", graph=graph, inputs=inputs, grad_tensors=[[1.0, 2.0, 3.0, 4.0]], wrt=["s"])
+    assert result["outputs"]["y"]["data"] == [5.0, 2.0, 6.0, 4.0]
+    assert result["gradients"]["s"]["data"] == [1.0, 3.0]

@@ -13,7 +13,14 @@ from math import prod
 import torch
 from torch import Tensor
 
-from pullback_schemas.problems import BadArgument, IncompatibleArguments, LimitExceeded, OpFailed, RefusedOp
+from pullback_schemas.problems import (
+    BadArgument,
+    IncompatibleArguments,
+    LimitExceeded,
+    NotDifferentiable,
+    OpFailed,
+    RefusedOp,
+)
 from pullback_service.program import sequence_guards
 from pullback_service.program.binding import Call
 from pullback_service.program.sequence_guards import Arguments, Guard
@@ -138,6 +145,16 @@ def _stays_inside(arguments: Arguments) -> None:
         )
 
 
+def _scatters_into_a_constant(arguments: Arguments) -> None:
+    """Torch gives `self` the gradient where the source was written, and zeros elsewhere: the wrong way round."""
+    _stays_inside(arguments)
+    if arguments["self"].requires_grad:
+        raise NotDifferentiable(
+            "Torch's derivative of as_strided_scatter by its first argument is wrong, and is not given.",
+            hint="Use select_scatter, slice_scatter, diagonal_scatter or index_put; or leave that input out of wrt.",
+        )
+
+
 def _pivots_fit(arguments: Arguments) -> None:
     *batch, rows, columns = arguments["LU_data"].shape if arguments["LU_data"].dim() > 1 else (-1, -1)
     expected = [*batch, min(rows, columns)]
@@ -189,7 +206,7 @@ SHAPE_GUARDS: dict[str, Guard] = {
     "aten.multilabel_margin_loss.default": _reduces_something,
     "aten.as_strided.default": _stays_inside,
     "aten.as_strided_copy.default": _stays_inside,
-    "aten.as_strided_scatter.default": _stays_inside,
+    "aten.as_strided_scatter.default": _scatters_into_a_constant,
     "aten.lu_unpack.default": _pivots_fit,
     # Its fused kernel writes past the end of the shorter one's gradient.
     "aten.scaled_dot_product_attention.default": _keys_meet_values,
