@@ -27,3 +27,7 @@ class AnswerError(PullbackError):
         lines += [f"at {problem.pointer}"] if problem.pointer else []
         lines += [f"hint: {problem.hint}"] if problem.hint else []
         return "\n".join(lines)
+
+
+class TracingError(PullbackError):
+    """A function cannot be written as a graph; the message says why."""

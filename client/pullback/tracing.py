@@ -1,8 +1,6 @@
-"""A PyTorch function as an op graph: `trace(function, *examples)`. Needs torch, which is imported only here.
+"""A PyTorch function as an op graph: `trace(function, *examples)`. Needs torch, which `import pullback` does not load.
 
-The function runs on the examples, its calls recorded above autograd, so that `softmax` stays `softmax`. If something
-was mutated, it runs once more with mutation turned into functional operators: `y[0].add_(1)` becomes `select`, `add`,
-`select_scatter`. Sizes and Python numbers are those of the examples.
+recording.py runs the function; here its record becomes nodes, references and constants.
 """
 
 from __future__ import annotations
@@ -17,28 +15,20 @@ from typing import Any
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
-from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from pullback.errors import PullbackError
+from pullback.errors import TracingError
+from pullback.recording import ONLY_NAMES, record
 from pullback_schemas.graphs import escape
 from pullback_schemas.wire import why_not_a_name
 
+__all__ = ["Traced", "TracingError", "full_form", "trace"]
+
 Json = dict[str, Any]
-
-SEED = 42
-"""Of the runs that are compared; PyTorch's own samples of random operators set this one themselves."""
-
-ROUNDING = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""How near a recording must come, relatively: rounding passes, a lost rule does not; 1e-3 in any other dtype."""
 
 NOT_THE_GRAPHS = frozenset({"device", "pin_memory", "layout", "generator"})
 """Arguments that a graph never holds: the request chooses the device, all tensors are strided."""
-
-ONLY_NAMES = frozenset({"aten.lift_fresh_copy.default", "aten.lift_fresh.default", "aten.detach_.default"})
-"""Calls that the recording puts around tensors which the function makes itself; as values they change nothing."""
 
 RENAMED = {
     # The request chooses the device.
@@ -49,10 +39,6 @@ RENAMED = {
     "aten.empty_like.default": "aten.zeros_like.default",
     "aten.new_empty.default": "aten.new_zeros.default",
 }
-
-
-class TracingError(PullbackError):
-    """The function cannot be written as a graph; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,115 +54,11 @@ def trace(function: Callable[..., Any], *examples: Tensor) -> Traced:
     """The graph of `function` for tensors of the dtypes and shapes of `examples`.
 
     The function gives a tensor, or tuples, lists and dicts of tensors. Where it asks for the value of a tensor, as in
-    `if x.sum() > 0`, the examples' answer is kept. The recording is compared with the function on the examples, values
-    and gradients. Raises TracingError for what no graph can hold and for what the recording lost.
+    `if x.sum() > 0`, the examples' answer is kept. It runs a few times, on copies of the examples; what it changes
+    elsewhere, as a module in training its buffers, it changes. Raises TracingError for what no graph can hold, and
+    where the record would have another derivative than the function.
     """
-    distinct = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in examples)
-    module = _record(function, distinct)
-    _compare(module, function, distinct)
-    return _Writer(module).write(examples)
-
-
-def _record(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> GraphModule:
-    try:
-        module = _run_recorded(function, examples)
-        if any(_mutates(node) for node in module.graph.nodes):
-            mode = FunctionalTensorMode(pre_dispatch=True, export=True)
-            module = _run_recorded(dispatch_functionalize(function, mode=mode), examples)
-    except Exception as error:  # a recording runs the user's code and much of PyTorch: anything may be raised
-        raise TracingError(f"the function cannot be recorded: {str(error).splitlines()[0][:300]}") from error
-    return module
-
-
-def _compare(module: GraphModule, function: Callable[..., Any], examples: tuple[Tensor, ...]) -> None:
-    """Refuse a recording that lost something on the way: values, or gradients that the function defines by itself."""
-    try:
-        theirs = _evaluate(function, examples)
-    except RuntimeError:  # PyTorch itself has no gradient there, so none can be lost
-        return
-    try:
-        ours = _evaluate(module, examples)
-    except RuntimeError as error:
-        raise TracingError(f"the recording does not run: {str(error).splitlines()[0][:300]}") from error
-    if [t is None for t in ours] != [t is None for t in theirs]:
-        raise TracingError("the recording loses a gradient: the function works on tensors that no recording sees")
-    for recorded, original in zip(ours, theirs, strict=True):
-        if recorded is not None and original is not None and not _is_near(recorded, original):
-            raise TracingError(
-                "the recording does not give the function's own values and gradients: an autograd.Function, a hook, "
-                "or a gradient taken inside is not part of it"
-            )
-
-
-def _is_near(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    tolerance = ROUNDING.get(a.dtype, 1e-3)
-    return torch.allclose(a, b, tolerance, tolerance * 1e-3, equal_nan=True)
-
-
-def _evaluate(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> list[Tensor | None]:
-    """The outputs, and the gradients of their sum: by the examples that require one, else by all that can have one."""
-    leaves = [t.detach().clone() for t in examples]
-    is_chosen = any(t.requires_grad for t in examples)
-    wanted = [
-        leaf.requires_grad_()
-        for leaf, t in zip(leaves, examples, strict=True)
-        if (t.requires_grad if is_chosen else t.is_floating_point() or t.is_complex())
-    ]
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(SEED)
-        results = function(*[t * 1 if t.requires_grad else t for t in leaves])  # a leaf cannot be changed in place
-        outputs = [result for result in pytree.tree_leaves(results) if isinstance(result, Tensor)]
-        roots = [y.abs().sum() if y.is_complex() else y.sum() for y in outputs if y.requires_grad]
-        if not roots or not wanted:
-            return [_strided(y) for y in outputs]
-        found = torch.autograd.grad(roots, wanted, allow_unused=True)
-    return [*map(_strided, outputs), *(g if g is None else _strided(g) for g in found)]
-
-
-def _strided(tensor: Tensor) -> Tensor:
-    plain = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
-    return torch.zeros(plain.shape, dtype=plain.dtype) if plain._is_zerotensor() else plain
-
-
-def _run_recorded(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> GraphModule:
-    record = make_fx(
-        function, decomposition_table=_decompositions(), pre_dispatch=True, _error_on_data_dependent_ops=False
-    )
-    module: GraphModule = record(*examples)
-    module.graph.eliminate_dead_code()
-    return module
-
-
-def _mutates(node: FxNode) -> bool:
-    is_operator = isinstance(node.target, torch._ops.OpOverload)
-    return is_operator and node.target._schema.is_mutable and str(node.target) not in ONLY_NAMES  # type: ignore[union-attr]
-
-
-def _linear_cross_entropy(
-    input: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, classes: Tensor | None, *rest: Any
-) -> Tensor:
-    reduction, ignore_index, smoothing = rest[:3]
-    logits = torch.nn.functional.linear(input, weight, bias)
-    return torch.nn.functional.cross_entropy(
-        logits, target, classes, ignore_index=ignore_index, reduction=reduction, label_smoothing=smoothing
-    )
-
-
-def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """Operators without a derivative, or outside of ATen, by what they are documented to be."""
-    copied = {torch.ops.aten.copy.default: lambda target, source, *_: source.to(target.dtype).expand_as(target)}
-    ops = getattr(torch.ops, "torch_nn", None)
-    if not hasattr(ops, "_linear_cross_entropy_batch_chunked"):
-        return copied
-    chunked = torch.ops.torch_nn._linear_cross_entropy_batch_chunked.default
-    unreduced = torch.ops.torch_nn._linear_cross_entropy_batch_chunked_no_reduction.default
-    return {
-        **copied,
-        chunked: lambda *args: (_linear_cross_entropy(*args),) * 4,
-        unreduced: lambda *args: _linear_cross_entropy(*args[:5], "none", args[5], 0.0),
-    }
+    return _Writer(record(function, examples)).write(examples)
 
 
 class _Writer:
@@ -188,6 +70,7 @@ class _Writer:
         self.inputs: list[str] = []
         self.constants: dict[str, Json] = {}
         self.nodes: list[Json] = []
+        self.is_differentiating = True
 
     def write(self, examples: tuple[Tensor, ...]) -> Traced:
         outputs: dict[str, str] = {}
@@ -196,9 +79,7 @@ class _Writer:
                 case "placeholder":
                     self.inputs.append(self._name(node, f"x{len(self.inputs)}"))
                 case "get_attr":
-                    self.constants[self._name(node, f"c{len(self.constants)}")] = full_form(
-                        getattr(self.module, str(node.target))
-                    )
+                    self._constant(node)
                 case "call_function":
                     self._call(node)
                 case "output":
@@ -206,6 +87,12 @@ class _Writer:
         specs = {name: _spec(tensor) for name, tensor in zip(self.inputs, examples, strict=True)}
         graph = {"inputs": specs, "constants": self.constants, "nodes": self.nodes, "outputs": outputs}
         return Traced(graph, self.inputs, list(outputs))
+
+    def _constant(self, node: FxNode) -> None:
+        value = getattr(self.module, str(node.target))
+        if not isinstance(value, Tensor):
+            raise TracingError(f"it uses a {type(value).__name__}, which a graph cannot hold")
+        self.constants[self._name(node, f"c{len(self.constants)}")] = full_form(value)
 
     def _name(self, node: FxNode, name: str) -> str:
         self.references[node] = f"${name}"
@@ -216,6 +103,10 @@ class _Writer:
             source, index = node.args
             assert isinstance(source, FxNode)
             self.references[node] = f"{self.references[source]}.{index}"
+            self._cut(node)
+            return
+        if node.target is torch._C._set_grad_enabled:
+            self.is_differentiating = bool(node.args[0])
             return
         op = str(node.target)
         if op == "aten._assert_tensor_metadata.default":
@@ -231,6 +122,15 @@ class _Writer:
         kwargs = {k: self._argument(v, op) for k, v in node.kwargs.items() if k not in NOT_THE_GRAPHS}
         name = self._name(node, node.name if why_not_a_name(node.name) is None else f"{node.name[:100]}_")
         self.nodes.append({"id": name, "op": RENAMED.get(op, op), "args": args, "kwargs": kwargs})
+        if len(node.target._schema.returns) == 1 and "List" not in str(node.target._schema.returns[0].type):
+            self._cut(node)
+
+    def _cut(self, node: FxNode) -> None:
+        """Under torch.no_grad a value has no history."""
+        if not self.is_differentiating:
+            args = [self.references[node]]
+            name = self._name(node, f"{node.name[:100]}_cut")
+            self.nodes.append({"id": name, "op": "aten.detach.default", "args": args, "kwargs": {}})
 
     def _argument(self, value: Any, op: str) -> Any:
         match value:

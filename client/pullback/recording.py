@@ -1,0 +1,220 @@
+"""What a PyTorch function computes, as a torch.fx graph of ATen calls.
+
+The function runs on the examples, its calls recorded above autograd, so that `softmax` stays `softmax`. If something
+was mutated, the record runs once more with mutation turned into functional operators: `y[0].add_(1)` becomes `select`,
+`add`, `select_scatter`. Sizes and Python numbers are those of the examples. At last the record's values and gradients
+are compared with the function's, since a custom autograd.Function or torch.vmap is hidden from a recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor
+from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
+from torch.fx import GraphModule
+from torch.fx import Node as FxNode
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pullback.errors import TracingError
+
+SEED = 42
+"""Of the runs that are compared; PyTorch's own samples of random operators set this one themselves."""
+
+ROUNDING = {torch.float16: 2e-2, torch.bfloat16: 5e-2}
+"""How near a recording must come, relatively: rounding passes, a lost rule does not; 1e-3 in any other dtype."""
+
+ONLY_NAMES = frozenset({"aten.lift_fresh_copy.default", "aten.lift_fresh.default", "aten.detach_.default"})
+"""Calls that the recording puts around tensors which the function makes itself; as values they change nothing."""
+
+WRITE_STATISTICS = frozenset({"aten.batch_norm.default", "aten.instance_norm.default"})
+"""Calls that change their fourth and fifth argument if the sixth is true, though their schemas do not say so."""
+
+NORMALISATIONS = frozenset(
+    {
+        "aten._native_batch_norm_legit.no_stats",
+        "aten._native_batch_norm_legit_no_training.default",
+        "aten._native_batch_norm_legit_functional.default",
+    }
+)
+"""What becomes of batch_norm; they take one argument less each where something is settled."""
+
+
+def record(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> GraphModule:
+    """The record of `function` on `examples`, free of mutation.
+
+    Raises TracingError where it raises anything, or where the record's values or gradients are not the function's.
+    """
+    distinct = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in examples)
+    with torch.random.fork_rng(devices=[]):
+        module = _record(function, distinct)
+    _compare(module, function, distinct)
+    return module
+
+
+def _record(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> GraphModule:
+    try:
+        module = _run_recorded(function, examples)
+        if any(_mutates(node) for node in module.graph.nodes):
+            _settle_outside(module)
+            mode = FunctionalTensorMode(pre_dispatch=True, export=True)
+            module = _run_recorded(dispatch_functionalize(module, mode=mode), examples)
+            _restore_batch_norm(module)
+    except TracingError:
+        raise
+    except Exception as error:  # a recording runs the user's code and much of PyTorch: anything may be raised
+        raise TracingError(f"the function cannot be recorded: {_told(error)}") from error
+    return module
+
+
+def _told(error: Exception) -> str:
+    text = str(error)
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+def _settle_outside(module: GraphModule) -> None:
+    """Free the record of what it does to tensors from outside, which a graph cannot change.
+
+    An update that nothing reads goes, as a BatchNorm counts its batches. Raises TracingError for other
+    changes: the recording has made them already, so that the values before are lost.
+    """
+    for node in reversed(module.graph.nodes):
+        if str(node.target) in WRITE_STATISTICS:
+            _leave_statistics_alone(node)
+        elif _mutates(node):
+            changed = _base(node)
+            if changed.op != "get_attr":
+                continue
+            if node.users or set(changed.users) != {node}:
+                raise TracingError("it changes a tensor from outside and uses it; make that tensor an argument")
+            module.graph.erase_node(node)
+    module.recompile()
+
+
+def _leave_statistics_alone(node: FxNode) -> None:
+    """In training, what normalises is the batch's own; the running statistics are only written to."""
+    if node.args[5] is True:
+        node.args = (*node.args[:3], None, None, *node.args[5:])
+
+
+def _restore_batch_norm(module: GraphModule) -> None:
+    """Functionalisation takes batch_norm apart; put it together again where only its first value is used."""
+    for node in list(module.graph.nodes):
+        if str(node.target) not in NORMALISATIONS or any(user.args[1] != 0 for user in node.users):
+            continue
+        first, rest = node.args[:3], node.args[3:]
+        if len(rest) == 3:
+            rest = (None, None, *rest)
+        if len(rest) == 4:
+            rest = (*rest[:2], False, *rest[2:])
+        with module.graph.inserting_before(node):
+            whole = module.graph.call_function(torch.ops.aten.batch_norm.default, (*first, *rest, False))
+        for user in list(node.users):
+            user.replace_all_uses_with(whole)
+            module.graph.erase_node(user)
+        module.graph.erase_node(node)
+    module.recompile()
+
+
+def _base(node: FxNode) -> FxNode:
+    """The tensor whose memory an in-place call changes: its first argument, or what that is a view of."""
+    while isinstance(node.target, torch._ops.OpOverload):
+        declared, given = node.target._schema.arguments, node.args
+        if not given or declared[0].alias_info is None or not isinstance(given[0], FxNode):
+            break
+        node = given[0]
+    return node
+
+
+def _run_recorded(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> GraphModule:
+    record = make_fx(
+        function, decomposition_table=_decompositions(), pre_dispatch=True, _error_on_data_dependent_ops=False
+    )
+    module: GraphModule = record(*[x.detach().clone().requires_grad_(x.requires_grad) for x in examples])
+    module.graph.eliminate_dead_code()
+    return module
+
+
+def _mutates(node: FxNode) -> bool:
+    is_operator = isinstance(node.target, torch._ops.OpOverload)
+    return is_operator and node.target._schema.is_mutable and str(node.target) not in ONLY_NAMES  # type: ignore[union-attr]
+
+
+def _linear_cross_entropy(
+    input: Tensor, weight: Tensor, target: Tensor, bias: Tensor | None, classes: Tensor | None, *rest: Any
+) -> Tensor:
+    reduction, ignore_index, smoothing = rest[:3]
+    logits = torch.nn.functional.linear(input, weight, bias)
+    return torch.nn.functional.cross_entropy(
+        logits, target, classes, ignore_index=ignore_index, reduction=reduction, label_smoothing=smoothing
+    )
+
+
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """What PyTorch computes with operators outside of ATen or without a derivative, by their definitions."""
+    copy = {torch.ops.aten.copy.default: lambda into, source, _=False: source.expand(into.shape).to(into.dtype)}
+    ops = getattr(torch.ops, "torch_nn", None)
+    if not hasattr(ops, "_linear_cross_entropy_batch_chunked"):
+        return copy
+    chunked = torch.ops.torch_nn._linear_cross_entropy_batch_chunked.default
+    unreduced = torch.ops.torch_nn._linear_cross_entropy_batch_chunked_no_reduction.default
+    return {
+        **copy,
+        chunked: lambda *args: (_linear_cross_entropy(*args),) * 4,
+        unreduced: lambda *args: _linear_cross_entropy(*args[:5], "none", args[5], 0.0),
+    }
+
+
+def _compare(module: GraphModule, function: Callable[..., Any], examples: tuple[Tensor, ...]) -> None:
+    """Refuse a recording that lost something on the way: values, or gradients that the function defines by itself."""
+    try:
+        theirs = _evaluate(function, examples)
+    except RuntimeError:  # PyTorch itself has no gradient there, so none can be lost
+        return
+    try:
+        ours = _evaluate(module, examples)
+    except RuntimeError as error:
+        raise TracingError(f"the recording does not run: {_told(error)}") from error
+    if [t is None for t in ours] != [t is None for t in theirs]:
+        raise TracingError("the recording loses a gradient: the function works on tensors that no recording sees")
+    for recorded, original in zip(ours, theirs, strict=True):
+        if recorded is not None and original is not None and not _is_near(recorded, original):
+            raise TracingError(
+                "the recording does not give the function's own values and gradients: an autograd.Function, a hook, "
+                "or a gradient taken inside is not part of it"
+            )
+
+
+def _is_near(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    tolerance = ROUNDING.get(a.dtype, 1e-3)
+    return torch.allclose(a, b, tolerance, tolerance * 1e-3, equal_nan=True)
+
+
+def _evaluate(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> list[Tensor | None]:
+    """The outputs, and the gradients of their sum: by the examples that require one, else by all that can have one."""
+    leaves = [t.detach().clone() for t in examples]
+    is_chosen = any(t.requires_grad for t in examples)
+    wanted = [
+        leaf.requires_grad_()
+        for leaf, t in zip(leaves, examples, strict=True)
+        if (t.requires_grad if is_chosen else t.is_floating_point() or t.is_complex())
+    ]
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(SEED)
+        results = function(*[t * 1 if t.requires_grad else t for t in leaves])  # a leaf cannot be changed in place
+        outputs = [result for result in pytree.tree_leaves(results) if isinstance(result, Tensor)]
+        roots = [y.abs().sum() if y.is_complex() else y.sum() for y in outputs if y.requires_grad]
+        if not roots or not wanted:
+            return [_strided(y) for y in outputs]
+        found = torch.autograd.grad(roots, wanted, allow_unused=True)
+    return [*map(_strided, outputs), *(g if g is None else _strided(g) for g in found)]
+
+
+def _strided(tensor: Tensor) -> Tensor:
+    plain = tensor.detach() if tensor.layout == torch.strided else tensor.detach().to_dense()
+    return torch.zeros(plain.shape, dtype=plain.dtype) if plain._is_zerotensor() else plain
