@@ -74,6 +74,13 @@ def test_a_gradient_that_is_wrong_by_one_part_in_a_thousand_fails(derive, method
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_gradient_with_a_transposed_matrix_fails(derive, method):
+    graph = "y = (a @ x).detach() + a.mT @ (x - x.detach())"
+    result = derive("gradcheck", graph, inputs={"x": random(4), "a": random(4, 4)}, wrt=["x"], method=method)
+    assert result["passed"] is False
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("graph", ["y = relu(x)", "y = x.abs() + x ** 2", "y = x.sign() * 2 + x", "y = clamp(x, 0, 1)"])
 def test_a_kink_or_a_jump_is_not_checkable(derive, graph, method):
     result = derive("gradcheck", graph, inputs={"x": [0.0, 0.5]}, method=method)
@@ -108,10 +115,54 @@ def test_wrt_chooses_what_is_checked(derive):
 
 
 def test_tolerances_decide_about_entries(derive):
-    """A central difference over a step of a few millionths cannot be right to twelve digits."""
     fields = {"inputs": {"x": torch.tensor([1.0]).double()}, "method": "central"}
-    assert derive("gradcheck", "y = exp(20 * x)", **fields, rtol=1e-6, atol=0)["passed"] is True
-    assert derive("gradcheck", "y = exp(20 * x)", **fields, rtol=1e-12, atol=0)["passed"] is False
+    graph = "y = x * x + 1e-5 * (x * x.detach())"
+    assert derive("gradcheck", graph, **fields, rtol=1e-4, atol=0)["passed"] is True
+    assert derive("gradcheck", graph, **fields, rtol=1e-6, atol=0)["passed"] is False
+
+
+def test_tolerances_beyond_what_differences_can_tell_are_not_checkable(derive):
+    """A central difference over a step of a few millionths cannot be right to twelve digits."""
+    fields = {"inputs": {"x": torch.tensor([1.0]).double()}, "method": "central", "rtol": 1e-12, "atol": 0}
+    verdict = derive("gradcheck", "y = exp(20 * x)", **fields)["inputs"]["x"]
+    assert (verdict["status"], verdict["worst"]) == ("not_checkable", None)
+    assert "tolerances" in verdict["reason"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_change_that_drowns_in_rounding_is_not_checkable(derive, method):
+    graph = "y = (x + 3 * (x - x.detach())) * 1e-8 + 1e16"
+    verdict = derive("gradcheck", graph, inputs={"x": [0.5]}, method=method)["inputs"]["x"]
+    assert verdict["status"] == "not_checkable"
+    assert "rounding" in verdict["reason"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_large_values_that_cancel_inside_the_graph_are_no_reason_to_fail(derive, method):
+    result = derive("gradcheck", "y = (x + 1e7) - 1e7 + x ** 2", inputs={"x": random(4)}, method=method)
+    assert result["passed"] is not False
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_computes_below_double_precision_is_not_checkable_and_the_rest_is(derive, method):
+    graph = "h = x.to(dtype='float32'); y = (h * 2).double() * w"
+    result = derive("gradcheck", graph, inputs={"x": random(3), "w": random(3, seed=1)}, method=method)
+    assert result["inputs"]["x"]["status"] == "not_checkable"
+    assert "'h'" in result["inputs"]["x"]["reason"]
+    assert (result["passed"], result["inputs"]["w"]["status"]) == (True, "passed")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_function_that_does_not_change_passes_with_a_gradient_of_zero_and_no_other(derive, method):
+    assert derive("gradcheck", "y = x * 0 + 5", inputs={"x": random(3)}, method=method)["passed"] is True
+    assert derive("gradcheck", "y = x - x.detach() + 1", inputs={"x": random(3)}, method=method)["passed"] is False
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gradient_is_checked_at_a_minimum_too(derive, method):
+    x = torch.tensor([1.0, -2.0]).double()
+    result = derive("gradcheck", "y = ((x - c) ** 2).sum() + 1", inputs={"x": x + 1e-12, "c": x}, method=method)
+    assert result["inputs"]["x"]["status"] == "passed"
 
 
 @pytest.mark.parametrize("method", METHODS)

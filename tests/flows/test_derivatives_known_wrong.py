@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from pullback_service.derivatives.known_wrong import FORWARD, REVERSE_OVER_FORWARD
+from pullback_service.derivatives.known_wrong import BATCHING, FORWARD, REVERSE_OVER_FORWARD
 
 Function = Callable[[Tensor], Tensor]
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # at torch's first dual number
@@ -125,3 +125,54 @@ def test_torchs_reverse_over_forward_is_wrong_and_its_reverse_over_reverse_is_ri
 
 def test_every_row_of_the_second_order_table_is_shown_here():
     assert REVERSE_OVER_FORWARD.keys() == WRONG_SECOND.keys()
+
+
+# Many vectors at once
+
+OTHER = random(4, 3, seed=2)
+WRONG_BATCHING: dict[str, tuple[Function, Tensor]] = {
+    "cdist": (lambda x: torch.cdist(x, OTHER), random(2, 3)),
+    "roll": (lambda x: torch.roll(x, 1), random()),
+}
+
+
+@pytest.mark.parametrize(("function", "x"), WRONG_BATCHING.values(), ids=WRONG_BATCHING)
+def test_torchs_gradients_of_many_vectors_at_once_are_not_those_of_each(function, x):
+    leaf = x.clone().requires_grad_()
+    y = function(leaf)
+    w = random(3, *y.shape, seed=4)
+
+    def gradient(w: Tensor) -> Tensor:
+        return torch.autograd.grad(y, leaf, w, retain_graph=True)[0]
+
+    assert not agrees(torch.func.vmap(gradient)(w), torch.stack([gradient(each) for each in w]))
+
+
+def test_every_row_of_the_batching_table_is_shown_here():
+    assert BATCHING.keys() == WRONG_BATCHING.keys()
+
+
+SERVED_BATCHING = {
+    "cdist": ("y = cdist(x, o)", {"x": random(2, 3), "o": OTHER}),
+    "roll": ("y = roll(x, 1)", {"x": random()}),
+}
+
+
+@pytest.mark.parametrize(("graph", "inputs"), SERVED_BATCHING.values(), ids=SERVED_BATCHING)
+@pytest.mark.parametrize("operation", ["backward", "jvp"])
+def test_the_service_takes_them_one_after_the_other_and_says_so(derive, graph, inputs, operation):
+    x, shape = inputs["x"], derive("forward", graph, inputs=inputs)["outputs"]["y"].shape
+    ends = {"backward": ("grad_tensors", "y", shape, "gradients", "x"), "jvp": ("tangents", "x", x.shape, "jvp", "y")}
+    field, name, shape, answer, image = ends[operation]
+    vectors = random(3, *shape, seed=5)
+    flag = {"backward": "is_grads_batched", "jvp": "is_tangents_batched"}[operation]
+    fields = {"wrt": ["x"]} if operation == "backward" else {}
+    many = derive(operation, graph, inputs=inputs, **{field: {name: vectors}, flag: True}, **fields)
+    each = [derive(operation, graph, inputs=inputs, **{field: {name: v}}, **fields)[answer][image] for v in vectors]
+    torch.testing.assert_close(many[answer][image], torch.stack(each))
+    assert many["meta"]["path"] == "looped"
+    assert any("many vectors" in note for note in many["meta"]["notes"])
+
+
+def test_roll_of_a_tensor_with_axes_goes_at_once(derive):
+    assert derive("jacobian", "y = x.roll(1) * x", inputs={"x": random(4)})["meta"]["path"] == "vmapped"

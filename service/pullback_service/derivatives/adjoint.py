@@ -8,13 +8,24 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
-SEED = 20_260_101
+SEED_W, SEED_V = 20_260_101, 20_260_102
+"""Of the two sides: with the same numbers on both, an error as large as J - J^T would not be seen."""
+
 Named = Mapping[str, Tensor | None]
 
 
-def random_like(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A vector with normally distributed elements for each tensor; the same ones every time."""
-    generator = torch.Generator().manual_seed(SEED)
+def random_cotangents(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A w with normally distributed elements; the same one every time."""
+    return _random_like(outputs, SEED_W)
+
+
+def random_tangents(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A v with normally distributed elements; the same one every time."""
+    return _random_like(leaves, SEED_V)
+
+
+def _random_like(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(like.shape, dtype=_wide(like), generator=generator).to(like.dtype)
         for name, like in tensors.items()

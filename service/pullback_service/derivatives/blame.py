@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from pullback_schemas.problems import OpFailed
-from pullback_service.derivatives.adjoint import random_like
+from pullback_service.derivatives.adjoint import random_cotangents
 from pullback_service.derivatives.local import Sweep
 from pullback_service.derivatives.run import Point, plain_attention
 
@@ -23,6 +23,6 @@ def naming_node(point: Point, *, is_twice: bool = False) -> Iterator[None]:
     except OpFailed as error:
         if error.node is None:
             with plain_attention(point.plan.program) if is_twice else nullcontext():
-                visits = Sweep(point).back(random_like(point.only().outputs), is_twice=is_twice)
+                visits = Sweep(point).back(random_cotangents(point.only().outputs), is_twice=is_twice)
                 deque(visits, maxlen=0)
         raise

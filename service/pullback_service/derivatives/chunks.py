@@ -39,5 +39,5 @@ def bases(like: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, count, chunk):
         rows = min(chunk, count - start)
         basis = torch.zeros((rows, count), dtype=like.dtype, device=like.device)
-        basis[torch.arange(rows), torch.arange(start, start + rows)] = 1
+        basis.diagonal(start).fill_(1)
         yield start, basis.reshape(rows, *like.shape)

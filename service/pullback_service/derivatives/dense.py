@@ -21,17 +21,48 @@ HOLOMORPHIC = 1e4
 """How many units of rounding dy/d(conj x) may have relative to dy/dx."""
 
 
+class _Block:
+    """dy/dx as a matrix that is put together from some of its rows or columns at a time.
+
+    It is in the precision of the input, and complex where either end is.
+    """
+
+    def __init__(self, output: Tensor, leaf: Tensor) -> None:
+        self._ends = output, leaf
+        is_complex = output.is_complex() or leaf.is_complex()
+        self._dtype = _precise(leaf).to_complex() if is_complex else leaf.dtype
+        self._size = output.numel(), leaf.numel()
+        self._matrix: Tensor | None = None
+
+    def put(self, part: Tensor, *, axis: int, start: int) -> None:
+        """Rows (axis 0) or columns from `start` on; all of them at once are not copied."""
+        if part.shape == self._size:
+            self._matrix = part.to(self._dtype)
+        else:
+            self._whole().narrow(axis, start, part.shape[axis]).copy_(part)
+
+    def dense(self) -> Tensor:
+        """The block of shape y.shape + x.shape."""
+        output, leaf = self._ends
+        return self._whole().reshape(output.shape + leaf.shape)
+
+    def _whole(self) -> Tensor:
+        if self._matrix is None:
+            self._matrix = torch.empty(self._size, dtype=self._dtype, device=self._ends[1].device)
+        return self._matrix
+
+
 def dense_by_rows(pullback: AbstractLinearMap, chunk: int) -> Blocks:
     """blocks[y][x] of shape y.shape + x.shape for a map from cotangents of y to gradients of x."""
     batches = Batches(pullback)
     blocks: Blocks = {}
     for y, output in pullback.source.items():
-        row = {x: _empty(output, leaf) for x, leaf in pullback.target.items()}
+        row = {x: _Block(output, leaf) for x, leaf in pullback.target.items()}
         for start, basis in _bases(batches, output, chunk):
             images = _images(batches, y, basis)
             for x, block in row.items():
-                block[start : start + len(basis)] = _matrix(_row_of(*images[x], output, pullback.target[x]))
-        blocks[y] = {x: block.reshape(output.shape + pullback.target[x].shape) for x, block in row.items()}
+                block.put(_matrix(_row_of(*images[x], output, pullback.target[x])), axis=0, start=start)
+        blocks[y] = {x: block.dense() for x, block in row.items()}
     return blocks
 
 
@@ -40,13 +71,13 @@ def dense_by_columns(pushforward: AbstractLinearMap, chunk: int) -> Blocks:
     batches = Batches(pushforward)
     blocks: Blocks = {y: {} for y in pushforward.target}
     for x, leaf in pushforward.source.items():
-        column = {y: _empty(output, leaf) for y, output in pushforward.target.items()}
+        column = {y: _Block(output, leaf) for y, output in pushforward.target.items()}
         for start, basis in _bases(batches, leaf, chunk):
             images = _images(batches, x, basis)
             for y, block in column.items():
-                block[:, start : start + len(basis)] = _matrix(_column_of(*images[y], pushforward.target[y], leaf)).T
+                block.put(_matrix(_column_of(*images[y], pushforward.target[y], leaf)).T, axis=1, start=start)
         for y, block in column.items():
-            blocks[y][x] = block.reshape(pushforward.target[y].shape + leaf.shape)
+            blocks[y][x] = block.dense()
     return blocks
 
 
@@ -124,13 +155,6 @@ def _holomorphic(first: Tensor, second: Tensor) -> Tensor:
             hint="Split the tensors with view_as_real and join them in the graph, or ask for products with vectors.",
         )
     return linear
-
-
-def _empty(output: Tensor, leaf: Tensor) -> Tensor:
-    """A block to be filled: in the precision of the input, and complex where either end is."""
-    is_complex = output.is_complex() or leaf.is_complex()
-    dtype = _precise(leaf).to_complex() if is_complex else leaf.dtype
-    return torch.empty((output.numel(), leaf.numel()), dtype=dtype, device=leaf.device)
 
 
 def _precise(tensor: Tensor) -> torch.dtype:

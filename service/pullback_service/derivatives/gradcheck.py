@@ -1,38 +1,33 @@
-"""Whether gradients are right, from values of the function alone.
-
-f(x + hv) = f(x) + h <g, v> + R(h). Where g is the gradient, R vanishes as h^2 (its rate is 2); where it is not, as h;
-and at a kink the slopes ahead and behind stay apart however small h is.
-"""
+"""Whether gradients are right, from values of the function alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pullback_schemas.problems import LimitExceeded, OpFailed
-from pullback_service.derivatives.adjoint import adjoint_error, inner, random_like, tolerance
-from pullback_service.derivatives.differences import moved
+from pullback_service.derivatives.adjoint import adjoint_error, inner, random_cotangents, random_tangents, tolerance
 from pullback_service.derivatives.jvp import Pushforward
 from pullback_service.derivatives.known_wrong import wrong_forward_rules
+from pullback_service.derivatives.line import EPSILON, Line
+from pullback_service.derivatives.linear import Vectors
+from pullback_service.derivatives.local import Sweep
 from pullback_service.derivatives.run import Point
 from pullback_service.derivatives.vjp import Pullback, zeros_for_none
 from pullback_service.derivatives.work import Work
 from pullback_service.program.types import TensorType
 
-HALVINGS = 24
-FIRST_STEP = 2.0**-4
 RIGHT_RATE = 1.7
-ROUNDING = 64 * torch.finfo(torch.float64).eps
+MIN_SCALE = 1e-3
 MAX_ENTRIES = 10_000
 NOT_FINITE = "the outputs are not finite here"
 KINK = "the point lies on a kink or a jump"
+DROWNED = "the outputs change too little beside their rounding to tell"
 
 Status = Literal["passed", "failed", "not_checkable"]
 
@@ -64,6 +59,10 @@ class Tolerances:
     rtol: float
     atol: float
 
+    def allowed(self, gradient: Tensor) -> float:
+        """How far this entry of a gradient may be."""
+        return self.atol + self.rtol * float(abs(gradient))
+
 
 class Checker:
     """Checks the gradient of <w, outputs>, w random, at a point in double precision, one input at a time."""
@@ -71,99 +70,63 @@ class Checker:
     def __init__(self, point: Point, work: Work) -> None:
         self._point = point
         self._work = work
-        self._w = random_like(point.outputs)
+        self._w = random_cotangents(point.outputs)
         found = Pullback(point.outputs, point.leaves, work).one(self._w)
         self._gradients = zeros_for_none(found, point.leaves)
-        self._value = inner(self._w, point.outputs)
-        sizes = {name: output.detach().abs() for name, output in point.outputs.items()}
-        self._floor = ROUNDING * inner({name: w.abs() for name, w in self._w.items()}, sizes)
+        self._is_finite = math.isfinite(inner(self._w, point.outputs))
+        self._coarse = Sweep(point).leads_to(is_below_double)
 
     def along_a_direction(self, name: str, tolerances: Tolerances) -> Verdict:
         """The rate of the remainder along a random direction, and the adjoint identity in forward mode."""
-        if not math.isfinite(self._value):
-            return Verdict("not_checkable", NOT_FINITE)
-        v = random_like({name: self._point.leaves[name]})
-        slope = inner({name: self._gradients[name]}, v)
-        scale = self._scale(name)
-        remainders = [self._remainder(v, slope, scale * FIRST_STEP / 2**k) for k in range(HALVINGS)]
-        found = {"rate": _rate(remainders), "adjoint_error": self._adjoint_error(name, v, slope)}
-        status, reason = self._judge(v, slope, scale, remainders, **found)
+        if obstacle := self._obstacle(name):
+            return Verdict("not_checkable", obstacle)
+        leaf = self._point.leaves[name].detach()
+        v = random_tangents({name: leaf})
+        line = self._line(name, v, _scale(leaf))
+        found = {"rate": line.rate, "adjoint_error": self._adjoint_error(name, v)}
+        status, reason = _judge(line, **found, bound=tolerance(self._point.outputs))
         worst = self._worst(name, tolerances) if status == "failed" else None
         return Verdict(status, reason, **found, worst=worst)
 
     def entry_by_entry(self, name: str, tolerances: Tolerances) -> Verdict:
         """Every entry against its central difference; `check_entries` must have passed."""
+        if obstacle := self._obstacle(name):
+            return Verdict("not_checkable", obstacle)
         leaf = self._point.leaves[name].detach()
-        if not math.isfinite(self._value):
-            return Verdict("not_checkable", NOT_FINITE)
+        noise = self._line(name, random_tangents({name: leaf}), _scale(leaf)).noise
         for index in _indices(leaf):
-            if self._is_kink(_unit(name, leaf, index), max(1e-3, float(abs(leaf[index])))):
+            line = self._line(name, {name: _unit(leaf, index)}, _scale(leaf[index]), noise)
+            if line.is_kink():
                 return Verdict("not_checkable", f"entry {list(index)} lies on a kink or a jump")
+            step, gradient = _step(leaf[index]), self._gradients[name][index]
+            if line.rounding(step) / step > tolerances.allowed(gradient):
+                return Verdict("not_checkable", f"at entry {list(index)} {DROWNED}; larger tolerances may help")
         worst = self._worst(name, tolerances)
         if worst is None:
             return Verdict("passed")
         return Verdict("failed", "an entry is not its central difference", worst=worst)
 
-    def _judge(
-        self,
-        v: dict[str, Tensor],
-        slope: float,
-        scale: float,
-        remainders: list[float],
-        *,
-        rate: float | None,
-        adjoint_error: float | None,
-    ) -> tuple[Status, str | None]:
-        if not math.isfinite(slope):
-            return "failed", "the gradient is not finite, the outputs are"
-        is_slope = math.isfinite(remainders[-1]) and (rate is None or rate >= RIGHT_RATE)
-        if not is_slope:
-            is_kink = self._is_kink(v, scale)
-            return ("not_checkable", KINK) if is_kink else ("failed", "the gradient is not the slope")
-        if adjoint_error is not None and adjoint_error > tolerance(self._point.outputs):
-            return "failed", "forward and reverse mode disagree"
-        return "passed", None
+    def _obstacle(self, name: str) -> str | None:
+        """Why differences of the values say nothing about the gradient by an input."""
+        if not self._is_finite:
+            return NOT_FINITE
+        if step := self._coarse.get(name):
+            what = f"node {step.id!r} ({step.call.operator.name})"
+            return f"{what} computes in less than double precision, which differences would see"
+        return None
 
-    def _rise(self, v: dict[str, Tensor], start: float, stop: float) -> float:
-        """How much <w, outputs> grows on the way from x + start v to x + stop v; infinity where it has no value."""
-        try:
-            low, high = (self._outputs(v, step) for step in (start, stop))
-        except OpFailed:
-            return math.inf
-        if any(low[name].shape != high[name].shape for name in low):
-            return math.inf
-        rise = inner(self._w, {name: high[name] - low[name] for name in low})
-        return rise if math.isfinite(rise) else math.inf
+    def _line(self, name: str, v: Vectors, scale: float, noise: float | None = None) -> Line:
+        slope = inner({name: self._gradients[name]}, v)
+        return Line(self._point, self._w, v, slope, scale, self._work, noise)
 
-    def _outputs(self, v: dict[str, Tensor], step: float) -> Mapping[str, Tensor]:
-        return moved(self._point, v, step, self._work).outputs if step else self._point.outputs
-
-    def _remainder(self, v: dict[str, Tensor], slope: float, step: float) -> float:
-        """The larger remainder of the two sides, zero where it drowns in rounding."""
-        larger = max(abs(self._rise(v, 0, h) - h * slope) for h in (step, -step))
-        return larger if larger > self._floor else 0.0
-
-    def _is_kink(self, v: dict[str, Tensor], scale: float) -> bool:
-        """Whether the slopes ahead and behind stay apart when the step shrinks, or their mean grows without bound."""
-        gaps, slopes = [], []
-        for step in (scale * 2.0**-10, scale * 2.0**-20):
-            ahead, behind = self._rise(v, 0, step), self._rise(v, 0, -step)
-            if math.isinf(ahead) or math.isinf(behind):
-                return True
-            gap, rise = abs(ahead + behind), abs(ahead - behind)
-            gaps.append(gap / step if gap > 4 * self._floor else 0.0)
-            slopes.append(rise / step if rise > 4 * self._floor else 0.0)
-        return gaps[1] > 0.25 * gaps[0] or slopes[1] > 16 * slopes[0]
-
-    def _adjoint_error(self, name: str, v: dict[str, Tensor], slope: float) -> float | None:
+    def _adjoint_error(self, name: str, v: Vectors) -> float | None:
         if wrong_forward_rules(self._point.plan.program):
             return None
         try:
             images = Pushforward(self._point, self._work).one(v)
         except OpFailed:
             return None
-        error = adjoint_error(self._w, images, {name: self._gradients[name]}, v, self._point.outputs.values())
-        return None if error is None or not math.isfinite(slope) else error
+        return adjoint_error(self._w, images, {name: self._gradients[name]}, v, self._point.outputs.values())
 
     def _worst(self, name: str, tolerances: Tolerances) -> Worst | None:
         """The entry that is furthest beyond the tolerances, of the first so many; None if none is."""
@@ -171,8 +134,7 @@ class Checker:
         worst, largest = None, 0.0
         for index in _indices(leaf):
             difference = self._difference(name, index)
-            excess = float(abs(gradient[index] - difference)) - tolerances.rtol * float(abs(gradient[index]))
-            excess -= tolerances.atol
+            excess = float(abs(gradient[index] - difference)) - tolerances.allowed(gradient[index])
             if not excess <= largest:
                 worst, largest = Worst(index, gradient[index], difference), excess
                 if math.isnan(excess):
@@ -182,15 +144,22 @@ class Checker:
     def _difference(self, name: str, index: tuple[int, ...]) -> Tensor:
         """The central difference by one entry, by its real and imaginary part if it is complex."""
         leaf = self._point.leaves[name].detach()
-        step = torch.finfo(leaf.dtype).eps ** (1 / 3) * max(1.0, float(abs(leaf[index])))
+        step = _step(leaf[index])
         parts = []
         for factor in (1, 1j) if leaf.is_complex() else (1,):
-            parts.append(self._rise(_unit(name, leaf, index, factor), -step, step) / (2 * step))
+            line = self._line(name, {name: _unit(leaf, index) * factor}, MIN_SCALE, noise=0.0)
+            parts.append(line.rise(-step, step) / (2 * step))
         return torch.tensor(complex(*parts) if leaf.is_complex() else parts[0], dtype=leaf.dtype)
 
-    def _scale(self, name: str) -> float:
-        leaf = self._point.leaves[name].detach()
-        return max(1e-3, float(leaf.abs().median())) if leaf.numel() else 1.0
+
+def _judge(line: Line, *, rate: float | None, adjoint_error: float | None, bound: float) -> tuple[Status, str | None]:
+    if not math.isfinite(line.slope):
+        return "failed", "the gradient is not finite, the outputs are"
+    if not math.isfinite(line.remainders[-1]) or (rate is not None and rate < RIGHT_RATE):
+        return ("not_checkable", KINK) if line.is_kink() else ("failed", "the gradient is not the slope")
+    if adjoint_error is not None and adjoint_error > bound:
+        return "failed", "forward and reverse mode disagree"
+    return ("passed", None) if line.is_visible() else ("not_checkable", DROWNED)
 
 
 def check_entries(leaves: Mapping[str, TensorType]) -> None:
@@ -206,23 +175,28 @@ def check_entries(leaves: Mapping[str, TensorType]) -> None:
             )
 
 
-def _unit(name: str, leaf: Tensor, index: tuple[int, ...], factor: complex = 1) -> dict[str, Tensor]:
+def is_below_double(tensor: Tensor) -> bool:
+    """Whether numbers of this dtype are rounded more than those that the check is made of."""
+    return bool(torch.finfo(tensor.dtype).eps > EPSILON)
+
+
+def _scale(x: Tensor) -> float:
+    """The size of its entries, which steps are relative to."""
+    return max(MIN_SCALE, float(x.abs().median())) if x.numel() else 1.0
+
+
+def _unit(leaf: Tensor, index: tuple[int, ...]) -> Tensor:
     """The direction of one entry."""
     direction = torch.zeros_like(leaf)
     direction[index] = 1
-    return {name: direction * factor}
+    return direction
+
+
+def _step(entry: Tensor) -> float:
+    """The step of a central difference by one entry."""
+    return float(EPSILON ** (1 / 3)) * max(1.0, float(abs(entry)))
 
 
 def _indices(leaf: Tensor) -> Iterator[tuple[int, ...]]:
     for flat in range(min(leaf.numel(), MAX_ENTRIES)):
         yield tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), leaf.shape))
-
-
-def _rate(remainders: list[float]) -> float | None:
-    """The power of the step with which the remainders vanish, from the smallest that stand out of rounding."""
-    pairs = [
-        math.log2(larger / smaller)
-        for larger, smaller in pairwise(remainders)
-        if smaller > 0 and math.isfinite(larger) and math.isfinite(smaller) and larger > 0
-    ]
-    return round(median(pairs[-5:]), 2) if pairs else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pullback_schemas.problems import LimitExceeded, OpFailed
-from pullback_service.derivatives.adjoint import adjoint_error, random_like, tolerance
+from pullback_service.derivatives.adjoint import adjoint_error, random_cotangents, random_tangents, tolerance
 from pullback_service.derivatives.chunks import rows_at_once
 from pullback_service.derivatives.dense import Blocks, dense_by_columns, dense_by_rows, times
 from pullback_service.derivatives.jvp import first_right, forward_routes
@@ -80,6 +80,6 @@ def _columns(point: Point) -> int:
 
 
 def _error(point: Point, blocks: Blocks, work: Work) -> float | None:
-    w, v = random_like(point.outputs), random_like(point.leaves)
+    w, v = random_cotangents(point.outputs), random_tangents(point.leaves)
     gradients = Pullback(point.outputs, point.leaves, work).one(w)
     return adjoint_error(w, times(blocks, v, point.outputs), gradients, v, point.outputs.values())

@@ -11,7 +11,7 @@ from torch.func import jvp, vmap
 from typing_extensions import override
 
 from pullback_schemas.problems import InconsistentDerivative, OpFailed
-from pullback_service.derivatives.adjoint import adjoint_error, random_like, tolerance
+from pullback_service.derivatives.adjoint import adjoint_error, random_cotangents, tolerance
 from pullback_service.derivatives.chunks import bases, rows_at_once
 from pullback_service.derivatives.known_wrong import wrong_forward_rules
 from pullback_service.derivatives.linear import AbstractLinearMap, Batches, Images, Vectors, settled
@@ -69,7 +69,7 @@ class DoublePullback(AbstractLinearMap):
         self.source = point.leaves
         self.target = point.outputs
         self.work = work
-        cotangents = {name: tensor.requires_grad_() for name, tensor in random_like(point.outputs).items()}
+        cotangents = {name: tensor.requires_grad_() for name, tensor in random_cotangents(point.outputs).items()}
         gradients = Pullback(point.outputs, point.leaves, work).with_tape(cotangents)
         moving = {name: gradient for name, gradient in gradients.items() if gradient is not None}
         self._back = Pullback(moving, cotangents, work)
@@ -176,7 +176,7 @@ def push_forward(point: Point, tangents: Vectors, *, is_batched: bool, work: Wor
     def error_of(images: dict[str, Tensor]) -> float | None:
         if batch == 0 or point.plan.inferred.elements > CHECKED_ELEMENTS:
             return None
-        w = random_like(point.outputs)
+        w = random_cotangents(point.outputs)
         gradients = Pullback(point.outputs, point.leaves, work).one(w)
         return adjoint_error(w, _mixed(images, batch), gradients, _mixed(tangents, batch), point.outputs.values())
 

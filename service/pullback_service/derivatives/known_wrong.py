@@ -7,7 +7,10 @@ that shows torch's own answer to be wrong, so that an upgrade which mends one is
 
 from __future__ import annotations
 
-from pullback_service.program.program import Program
+from pullback_service.program.failures import tensors_in
+from pullback_service.program.inference import UNKNOWN
+from pullback_service.program.plan import Plan
+from pullback_service.program.program import Program, Step
 
 FORWARD: dict[str, str] = {
     "cholesky_inverse": "the tangent of the product is not the rule's",
@@ -30,6 +33,24 @@ REVERSE_OVER_FORWARD: dict[str, str] = {
     "cumprod": "NaN at a zero",
 }
 """By packet: why a tape through a forward-mode run is not used."""
+
+
+BATCHING: dict[str, str] = {
+    "cdist": "the gradient of many vectors at once mixes them",
+    "roll": "of a tensor without axes it rolls the vectors instead",
+}
+"""By packet: why many vectors do not go through it at once, in forward or reverse mode."""
+
+
+def wrong_batching_rules(plan: Plan) -> list[str]:
+    """The packets in the plan through which vectors go one after the other."""
+    steps = [step for step in plan.program.steps if step.call.operator.packet in BATCHING]
+    return sorted({step.call.operator.packet for step in steps if _is_batched_wrongly(step, plan)})
+
+
+def _is_batched_wrongly(step: Step, plan: Plan) -> bool:
+    value = plan.inferred.values[step.slot]
+    return step.call.operator.packet != "roll" or value is UNKNOWN or any(t.dim() == 0 for t in tensors_in(value))
 
 
 def wrong_forward_rules(program: Program) -> list[str]:

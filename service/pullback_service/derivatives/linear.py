@@ -40,7 +40,7 @@ class Batches:
 
     def __init__(self, linear: AbstractLinearMap) -> None:
         self.linear = linear
-        self._is_looping = False
+        self._is_looping = bool(linear.work.unbatched)
 
     def apply(self, vectors: Vectors, chunk: int) -> Images:
         """The images of the vectors along one leading axis, `chunk` of them at a time."""
@@ -81,6 +81,9 @@ class Batches:
                 self.linear.work.took("vmapped")
                 return images
         self.linear.work.took("looped")
+        if self.linear.work.unbatched:
+            packets = ", ".join(self.linear.work.unbatched)
+            self.linear.work.note(f"torch's rule for many vectors at once is known to be wrong for {packets}.")
         rows = [self.linear.one({name: tensor[i] for name, tensor in vectors.items()}) for i in range(count)]
         return {name: _stacked([row[name] for row in rows]) for name in rows[0]}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,16 @@ class Sweep:
                     _add(gradients, leaf.place, gradient)
             passed = [Passed(le.argument, le.reference, g) for le, g in zip(local.leaves, found, strict=True)]
             yield Visit(local.step, incoming, passed)
+
+    def leads_to(self, predicate: Callable[[Tensor], bool]) -> dict[str, Step]:
+        """The inputs that a gradient comes to from a value of this kind, each with the node that has it."""
+        found: dict[int, Step] = {}
+        for local in reversed(self._locals):
+            moving = [tensor for tensor in tensors_in(local.value) if tensor.requires_grad]
+            step = local.step if any(map(predicate, moving)) else found.get(local.step.slot)
+            if step is not None:
+                found |= {leaf.place[0]: step for leaf in local.leaves}
+        return {name: found[slot] for slot, name in enumerate(self._plan.program.arguments) if slot in found}
 
     def _look_at(self, name: str, value: Any) -> None:
         if self.first_non_finite is None and not is_finite(tensors_in(value)):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pullback_service.derivatives.known_wrong import wrong_batching_rules
 from pullback_service.derivatives.work import Work
 from pullback_service.program.failures import naming_step
 from pullback_service.program.guards import VALUE_GUARDS
@@ -56,6 +57,7 @@ def run_forward(plan: Plan, inputs: Mapping[str, Tensor], work: Work, seed: int 
     Raises OpFailed with the node where torch refuses the numbers, LimitExceeded where a size that only the
     run can tell is too large.
     """
+    work.unbatched = wrong_batching_rules(plan)
     leaves = {name: argument_of(plan, inputs, name).detach().requires_grad_() for name in plan.wrt}
     with torch.set_grad_enabled(bool(plan.wrt)):
         return Point(plan, inputs, run_steps(plan, {**inputs, **leaves}, work, seed), leaves, seed)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 from typing_extensions import override
 
 from pullback_schemas.problems import Findings, OpFailed, UnusedInput, pointer_to
@@ -36,19 +37,29 @@ class Pullback(AbstractLinearMap):
 
     @override
     def one(self, vectors: Vectors) -> Images:
-        return self._pull(vectors, keep=self._keep)
+        return _settled(self._pull(vectors, keep=self._keep))
 
     @override
     def vmapped(self, vectors: Vectors) -> Images:
-        return self._pull(vectors, keep=True, is_grads_batched=True)
+        reached: list[str] = []
+
+        def pull(*some: Tensor) -> list[Tensor]:
+            images = self._pull(dict(zip(vectors, some, strict=True)), keep=True)
+            reached[:] = [name for name, image in images.items() if image is not None]
+            return [image for image in images.values() if image is not None]
+
+        try:
+            # torch.autograd.grad(is_grads_batched=True) does the same with an older vmap, which is half as fast.
+            images = vmap(pull)(*vectors.values())
+        except (RuntimeError, ValueError) as error:  # vmap's own refusals, outside of the pass
+            raise _failure(error) from None
+        return _settled(dict.fromkeys(self.target) | dict(zip(reached, images, strict=True)))
 
     def with_tape(self, vectors: Vectors) -> Images:
         """As `one`, with a tape through the gradients, which can be differentiated again."""
         return self._pull(vectors, keep=True, create_graph=True)
 
-    def _pull(
-        self, vectors: Vectors, *, keep: bool, is_grads_batched: bool = False, create_graph: bool = False
-    ) -> Images:
+    def _pull(self, vectors: Vectors, *, keep: bool, create_graph: bool = False) -> Images:
         roots = {name: self.source[name] for name in vectors if self.source[name].requires_grad}
         if not roots or not self.target:
             return dict.fromkeys(self.target)
@@ -60,13 +71,15 @@ class Pullback(AbstractLinearMap):
                 retain_graph=keep,
                 create_graph=create_graph,
                 allow_unused=True,
-                is_grads_batched=is_grads_batched,
             )
         except Exception as error:  # whatever a derivative's kernel may raise
             raise _failure(error) from None
         self.work.backward_count += 1
-        gradients = found if create_graph else [None if tensor is None else settled(tensor) for tensor in found]
-        return dict(zip(self.target, gradients, strict=True))
+        return dict(zip(self.target, found, strict=True))
+
+
+def _settled(images: Images) -> Images:
+    return {name: None if image is None else settled(image) for name, image in images.items()}
 
 
 def _failure(error: Exception) -> Exception:

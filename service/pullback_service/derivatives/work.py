@@ -14,6 +14,7 @@ class Work:
     """How derivatives are computed; it grows while they are.
 
     `adjoint_error` is the relative difference of <w, Jv> and <J^T w, v> for random vectors, where it was measured.
+    `unbatched` are the packets that do not take several vectors at once.
     """
 
     mode: Mode
@@ -21,6 +22,7 @@ class Work:
     forward_count: int = 0
     backward_count: int = 0
     adjoint_error: float | None = None
+    unbatched: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def took(self, path: Path) -> None:
