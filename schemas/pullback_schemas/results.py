@@ -75,7 +75,10 @@ class VisitReport(WireModel):
 class NonFinite(WireModel):
     """Where numbers stop being finite."""
 
-    node: str = Field(description="the first node, or input, that holds NaN or infinity though nothing before it does")
+    node: str = Field(
+        description="the first node that makes infinities of finite numbers, or NaN of what is none; else the input "
+        "that holds what spoils the answer"
+    )
     phase: Literal["forward", "backward"]
 
 

@@ -93,12 +93,39 @@ NON_FINITE = {
         {"node": "r", "phase": "backward"},
     ),
     "an input": ("a = x * 2; y = a.sum()", ["NaN", 1.0], {"node": "x", "phase": "forward"}),
+    "a mask that softmax takes in stride": (
+        "m = masked_fill(x.detach(), x < 1.5, -torch.inf); p = softmax(x + m, 0); y = (p * x).sum()",
+        [1.0, 2.0],
+        None,
+    ),
+    "a gradient beside a mask": (
+        "m = masked_fill(x.detach(), x < 1.5, -torch.inf); p = softmax(x + m, 0); r = sqrt(x - x); y = (p * r).sum()",
+        [1.0, 2.0],
+        {"node": "r", "phase": "backward"},
+    ),
+    "a written infinity": (
+        "f = masked_fill(x, x > 1.5, -torch.inf); a = exp(f); b = log(a - a); y = b.sum()",
+        [1.0, 2.0],
+        {"node": "b", "phase": "forward"},
+    ),
+    "a row that is masked whole": (
+        "m = full_like(x, -torch.inf); p = softmax(x + m, 0); y = p.sum()",
+        [1.0, 2.0],
+        {"node": "p", "phase": "forward"},
+    ),
 }
 
 
 @pytest.mark.parametrize(("graph", "x", "expected"), NON_FINITE.values(), ids=NON_FINITE)
 def test_the_first_node_that_turns_non_finite_is_named(derive, graph, x, expected):
     assert explanation(derive, graph, inputs={"x": {"dtype": "float64", "data": x}})["first_non_finite"] == expected
+
+
+def test_the_infinities_of_a_mask_among_the_inputs_do_not_count(derive):
+    inputs = {"x": {"dtype": "float64", "data": [1.0, 2.0]}, "m": {"dtype": "float64", "data": ["-Infinity", 0.0]}}
+    graph = "p = softmax(x + m, 0); r = sqrt(x - 1); y = (p * r).sum()"
+    found = explanation(derive, graph, inputs=inputs, wrt=["x"])["first_non_finite"]
+    assert found == {"node": "r", "phase": "backward"}
 
 
 def test_many_vectors_at_once_are_not_explained(refusal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import torch
@@ -16,7 +17,24 @@ from pullback_service.program.failures import first_sentence, tensors_in
 from pullback_service.program.inference import infer_late
 from pullback_service.program.program import Step
 from pullback_service.program.randomness import seeded
-from pullback_service.program.references import Ref, look_up
+from pullback_service.program.references import Ref, literals, look_up, references
+
+
+class Finiteness(IntEnum):
+    """The worst that stands in a tensor."""
+
+    FINITE = 0
+    INFINITE = 1
+    NAN = 2
+
+
+def finiteness(tensors: list[Tensor]) -> Finiteness:
+    """The worst that stands in any of the tensors."""
+    if any(bool(tensor.isnan().any()) for tensor in tensors):
+        return Finiteness.NAN
+    is_finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
+    return Finiteness.FINITE if is_finite else Finiteness.INFINITE
+
 
 Place = tuple[int, tuple[int, ...]]
 
@@ -59,21 +77,25 @@ class _Local:
 class Sweep:
     """A forward run with a tape for each node alone.
 
-    `first_non_finite` names the first value that holds NaN or infinity though nothing before it does, and
-    whether it is an input.
+    `turned` is the first node whose value is worse than all of its arguments, `spoilt` the first input that is not
+    finite itself.
     """
 
     def __init__(self, point: Point) -> None:
         self._plan = plan = point.plan
         self._locals: list[_Local] = []
-        self.first_non_finite: str | None = None
+        self.turned: str | None = None
+        self._found: list[Finiteness] = []
         values: list[Any] = []
         active: set[int] = set()
         for slot, name in enumerate(plan.program.arguments):
             values.append(argument_of(plan, point.inputs, name).detach())
             if name in plan.wrt:
                 active.add(slot)
-            self._look_at(name, values[-1])
+            self._found.append(finiteness([values[-1]]))
+        self.spoilt = next(
+            (name for name, found in zip(plan.program.arguments, self._found, strict=True) if found), None
+        )
         with seeded(point.seed):
             for step in plan.program.steps:
                 values.append(self._visit(step, values, active))
@@ -85,7 +107,9 @@ class Sweep:
         if any(tensor.requires_grad for tensor in tensors_in(local.value)):
             active.add(step.slot)
             self._locals.append(local)
-        self._look_at(step.id, local.value)
+        self._found.append(finiteness(tensors_in(local.value)))
+        if self.turned is None and self._found[-1] > self._worst_given(step):
+            self.turned = step.id
         return _detached(local.value)
 
     def back(self, cotangents: Mapping[str, Tensor], *, is_twice: bool = False) -> Iterator[Visit]:
@@ -120,14 +144,19 @@ class Sweep:
                 found |= {leaf.place[0]: step for leaf in local.leaves}
         return {name: found[slot] for slot, name in enumerate(self._plan.program.arguments) if slot in found}
 
-    def _look_at(self, name: str, value: Any) -> None:
-        if self.first_non_finite is None and not is_finite(tensors_in(value)):
-            self.first_non_finite = name
+    def worst_at(self, step: Step) -> Finiteness:
+        """The worst of a node's value and arguments."""
+        return max(self._found[step.slot], self._worst_given(step))
 
+    def worst_output(self) -> Finiteness:
+        """The worst of what the outputs are taken from."""
+        return max(self._found[ref.slot] for ref in self._plan.program.outputs.values())
 
-def is_finite(tensors: list[Tensor]) -> bool:
-    """Whether no tensor holds NaN or infinity."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    def _worst_given(self, step: Step) -> Finiteness:
+        given = [*step.call.args, *step.call.kwargs.values()]
+        tensors = [self._found[ref.slot] for argument in given for ref in references(argument)]
+        numbers = [finiteness([torch.tensor(number)]) for argument in given for number in literals(argument)]
+        return max([Finiteness.FINITE, *tensors, *numbers])
 
 
 def _run(step: Step, values: list[Any], active: set[int]) -> _Local:

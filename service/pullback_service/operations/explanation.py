@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pullback_schemas.tensors import Encoding
-from pullback_service.derivatives.local import Sweep, Visit, is_finite
+from pullback_service.derivatives.local import Sweep, Visit, finiteness
 from pullback_service.derivatives.run import Point
 from pullback_service.operations.reports import Json, value_name
 from pullback_service.program.types import type_of
@@ -50,10 +50,19 @@ def _vector(tensor: Tensor, encoding: Encoding) -> Json:
 
 
 def _non_finite(sweep: Sweep, visits: list[Visit]) -> dict[str, Any] | None:
-    if sweep.first_non_finite is not None:
-        return {"node": sweep.first_non_finite, "phase": "forward"}
+    """The first node whose numbers are worse than what it was given, in either direction.
+
+    An input that is not finite itself is named where no node is and it has spoilt an output or a gradient.
+    """
+    if sweep.turned is not None:
+        return {"node": sweep.turned, "phase": "forward"}
     for visit in visits:
-        passed = [p.gradient for p in visit.passed if p.gradient is not None]
-        if is_finite(list(visit.incoming.values())) and not is_finite(passed):
+        before = max(finiteness(list(visit.incoming.values())), sweep.worst_at(visit.step))
+        if finiteness(_passed(visit)) > before:
             return {"node": visit.step.id, "phase": "backward"}
-    return None
+    is_spoilt = sweep.worst_output() or any(finiteness(_passed(visit)) for visit in visits)
+    return {"node": sweep.spoilt, "phase": "forward"} if sweep.spoilt and is_spoilt else None
+
+
+def _passed(visit: Visit) -> list[Tensor]:
+    return [p.gradient for p in visit.passed if p.gradient is not None]

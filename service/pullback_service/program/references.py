@@ -44,3 +44,12 @@ def references(argument: Any) -> Iterator[Ref]:
     elif isinstance(argument, list):
         for item in argument:
             yield from references(item)
+
+
+def literals(argument: Any) -> Iterator[float | complex]:
+    """Every floating or complex number that is written in an argument."""
+    if isinstance(argument, float | complex):
+        yield argument
+    elif isinstance(argument, list):
+        for item in argument:
+            yield from literals(item)
