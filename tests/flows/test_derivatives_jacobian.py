@@ -126,12 +126,22 @@ def test_auto_goes_by_rows_unless_there_are_more_of_them_than_columns(derive, gr
     assert derive("jacobian", graph, inputs={"x": random(3).abs()})["meta"]["mode"] == mode
 
 
-def test_auto_counts_columns_twice_where_the_forward_rule_is_wrong(derive):
-    graph = "l = cholesky_inverse(x); y = {}(l)"
-    few, many = (graph.replace("{}(l)", f"cat([{', '.join(['l'] * n)}])") for n in (2, 3))
-    inputs = {"x": torch.eye(2).double()}
-    assert derive("jacobian", few, inputs=inputs)["meta"]["mode"] == "reverse"
-    assert derive("jacobian", many, inputs=inputs)["meta"]["mode"] == "double-reverse"
+CORNERS = torch.tensor([[[[-1.0, -1], [1, -1]], [[-1, 1], [1, 1]]]]).double()
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["cholesky_inverse(x)", "F.grid_sample(x[None, None], g, align_corners=True)[0, 0]"],
+    ids=["a wrong rule", "a missing one"],
+)
+def test_auto_counts_columns_twice_where_they_need_another_route_than_the_forward_rule(derive, call):
+    fields = {"inputs": {"x": torch.eye(2).double(), "g": CORNERS}, "wrt": ["x"]}
+    few, many = (f"g: Tensor; l = {call}; y = cat([{', '.join(['l'] * n)}])" for n in (2, 3))
+    assert derive("jacobian", few, **fields)["meta"]["mode"] == "reverse"
+    result = derive("jacobian", many, **fields)
+    assert result["meta"]["mode"] == "double-reverse"
+    reverse = derive("jacobian", many, mode="reverse", **fields)
+    torch.testing.assert_close(result["jacobians"]["y"]["x"], reverse["jacobians"]["y"]["x"])
 
 
 @pytest.mark.parametrize("mode", MODES)

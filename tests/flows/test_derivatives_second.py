@@ -186,6 +186,18 @@ def test_finite_differences_of_the_exact_gradient_are_taken_if_allowed_and_told(
     torch.testing.assert_close(product, torch.tensordot(expected, v, 2), rtol=1e-6, atol=1e-6)
 
 
+def test_finite_differences_take_steps_of_each_entrys_own_size(derive):
+    """The sum of log(x)^2 at numbers between a millionth and a million."""
+    x = torch.tensor([1e-6, 2.0, 1e6]).double()
+    graph = "o = zeros([1, 1], dtype='float64'); d = cdist(log(x)[:, None], o); y = (d * d).sum()"
+    fields = {"inputs": {"x": x}, "allow_finite_differences": True}
+    expected = 2 * (1 - torch.log(x)) / x**2
+    hessian = derive("hessian", graph, **fields)["hessian"]["x"]["x"]
+    torch.testing.assert_close(hessian.diagonal(), expected, rtol=1e-7, atol=0)
+    product = derive("hvp", graph, vectors={"x": torch.ones(3).double()}, **fields)["hvp"]["x"]
+    torch.testing.assert_close(product, expected, rtol=1e-7, atol=0)
+
+
 def test_allowing_finite_differences_changes_nothing_where_they_are_not_needed(derive):
     result = derive("hessian", "y = (x ** 3).sum()", inputs={"x": random(2)}, allow_finite_differences=True)
     assert result["meta"]["mode"] == "reverse-over-reverse"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pullback_schemas.problems import LimitExceeded, OpFailed
 from pullback_service.derivatives.adjoint import adjoint_error, random_cotangents, random_tangents, tolerance
 from pullback_service.derivatives.chunks import rows_at_once
 from pullback_service.derivatives.dense import Blocks, dense_by_columns, dense_by_rows, times
-from pullback_service.derivatives.jvp import first_right, forward_routes
-from pullback_service.derivatives.known_wrong import wrong_forward_rules
+from pullback_service.derivatives.jvp import Route, first_right, forward_routes
 from pullback_service.derivatives.run import Point
 from pullback_service.derivatives.vjp import Pullback
 from pullback_service.derivatives.work import Work
@@ -48,35 +47,41 @@ def check_blocks(
                 )
 
 
+PASSES = {"forward": 1, "double-reverse": 2}
+"""What a column costs by each route, in rows of reverse mode."""
+
+
 def jacobians(point: Point, mode: Direction, chunk: int | None, work: Work) -> Blocks:
     """jacobians[y][x] of shape y.shape + x.shape, for every output and leaf of the point, which keeps its tape.
 
-    `mode` auto goes by rows unless there are more of them than columns.
+    `mode` auto goes by columns where a route that has all its rules makes them cheaper than the rows.
     """
     chunk = chunk or rows_at_once(point.plan, point.outputs, point.leaves)
-    if mode == "forward" or (mode == "auto" and _columns(point) < _rows(point)):
-        try:
-            return first_right(
-                forward_routes(point, work),
-                work,
-                lambda linear: dense_by_columns(linear, chunk),
-                lambda blocks: _error(point, blocks, work),
-                tolerance({**point.outputs, **point.leaves}),
-            )
-        except OpFailed:
+    routes = [] if mode == "reverse" else list(_routes(point, mode, work))
+    try:
+        return first_right(
+            routes,
+            work,
+            lambda linear: dense_by_columns(linear, chunk),
+            lambda blocks: _error(point, blocks, work),
+            tolerance({**point.outputs, **point.leaves}),
+        )
+    except OpFailed:
+        if mode == "forward":
             work.note("An operator has neither a forward rule nor a second derivative: reverse mode was taken.")
     work.mode = "reverse"
     return dense_by_rows(Pullback(point.outputs, point.leaves, work), chunk)
 
 
-def _rows(point: Point) -> int:
-    return sum(y.numel() * (2 if y.is_complex() else 1) for y in point.outputs.values())
-
-
-def _columns(point: Point) -> int:
-    """The columns, each counted twice where the slower route through the tape must be taken."""
-    factor = 2 if wrong_forward_rules(point.plan.program) else 1
-    return factor * sum(x.numel() * (2 if x.is_complex() else 1) for x in point.leaves.values())
+def _routes(point: Point, mode: Direction, work: Work) -> Iterator[Route]:
+    """The ways by columns that are asked for, or cost less than the rows."""
+    rows = sum(y.numel() * (2 if y.is_complex() else 1) for y in point.outputs.values())
+    columns = sum(x.numel() * (2 if x.is_complex() else 1) for x in point.leaves.values())
+    if mode == "auto" and columns >= rows:
+        return
+    for route, build in forward_routes(point, work):
+        if mode == "forward" or PASSES[route] * columns < rows:
+            yield route, build
 
 
 def _error(point: Point, blocks: Blocks, work: Work) -> float | None:

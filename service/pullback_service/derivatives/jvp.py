@@ -139,7 +139,7 @@ def first_right(
     `error_of` gives None where nothing was or can be measured. Raises the last route's OpFailed, or
     InconsistentDerivative.
     """
-    failure: Exception | None = None
+    failure: Exception = OpFailed("There is no route.")
     path = work.path
     for mode, build in routes:
         work.mode, work.path = mode, path
@@ -160,7 +160,6 @@ def first_right(
             hint="/v1/gradcheck tells which inputs are concerned.",
         )
     work.path = path
-    assert failure is not None
     raise failure
 
 
