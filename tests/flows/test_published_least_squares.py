@@ -37,10 +37,9 @@ def test_all_functions_of_the_paper_are_here():
 
 @every_problem
 def test_the_jacobian_by_hand_agrees_with_its_residuals(problem):
-    """The checker checked: a complex step through the residuals."""
+    """The checker checked."""
     for x in points(problem):
-        v, jacobian = direction(x), np.array(problem.jacobian(x))
-        assert_near(problem.slope_of_residuals(x, v), jacobian @ v, np.abs(jacobian) @ np.abs(v))
+        assert_near(problem.slopes(x), problem.jacobian(x))
 
 
 @every_problem

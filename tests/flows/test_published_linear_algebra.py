@@ -20,7 +20,7 @@ def symmetric(size: int) -> Tensor:
 
 
 def second_difference(size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The matrix of -u'', its eigenvalues 2 - 2 cos(k h) and its vectors sqrt(2 h / pi) sin(j k h), h = pi / (n + 1)."""
+    """The matrix of -u'', its eigenvalues 2 - 2 cos(k h), its vectors sqrt(2 h / pi) sin(j k h); h = pi / (n + 1)."""
     k, h = torch.arange(1, size + 1).double(), math.pi / (size + 1)
     off = torch.ones(size - 1).double()
     matrix = 2 * torch.eye(size).double() - torch.diag(off, 1) - torch.diag(off, -1)

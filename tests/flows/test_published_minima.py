@@ -99,8 +99,10 @@ def assert_vanishes(found: Array, sizes: Array) -> None:
     assert np.all(np.abs(found) <= 64 * EPS * sizes), f"{found} where rounding leaves {EPS * sizes}"
 
 
-def assert_stationary(x: Array, r: Array, jacobian: Array) -> None:
-    assert_vanishes(jacobian.T @ r, np.abs(jacobian).T @ (np.abs(r) + np.abs(jacobian) @ np.abs(x)))
+def assert_stationary(problem: Problem, x: Array, r: Array, jacobian: Array) -> None:
+    """By the service's Jacobian and by the one derived by hand."""
+    for j in (jacobian, np.array(problem.jacobian(x))):
+        assert_vanishes(j.T @ r, np.abs(j).T @ (np.abs(r) + np.abs(j) @ np.abs(x)))
 
 
 @each({name: problem for name, problem in PROBLEMS.items() if problem.exact})
@@ -108,7 +110,7 @@ def test_the_gradient_vanishes_at_minimisers_in_closed_form(linearised, problem)
     for exact, least in problem.exact:
         x = np.array(exact, dtype=float)
         r, jacobian = linearised(problem, x)
-        assert_stationary(x, r, jacobian)
+        assert_stationary(problem, x, r, jacobian)
         if least == 0:
             assert_vanishes(r, np.abs(jacobian) @ np.abs(x))
         else:
@@ -120,7 +122,7 @@ def test_the_least_sum_of_squares_has_the_digits_in_print(quadratic, linearised,
     model = quadratic(problem)
     x = settle(model, descend(model, np.array(problem.start, dtype=float)))
     r, jacobian = linearised(problem, x)
-    assert_stationary(x, r, jacobian)
+    assert_stationary(problem, x, r, jacobian)
     assert_digits(r @ r, problem.least)
     assert_all_digits(x, problem)
 
@@ -143,7 +145,7 @@ ROOTS = {"Powell badly scaled": PROBLEMS["Powell badly scaled"], **SYSTEMS}
 
 @each(ROOTS)
 def test_newton_finds_a_root_from_the_start_and_squares_its_error_at_every_step(linearised, problem):
-    """Which only the right Jacobian does: one that is wrong by one part in a thousand divides it by a thousand."""
+    """Which only the right Jacobian does: one that is wrong by one part in a thousand just divides it by a thousand."""
     *_, x = steps = newton(lambda x: linearised(problem, x), np.array(problem.start, dtype=float))
     r, jacobian = linearised(problem, x)
     sizes = np.abs(jacobian) @ np.abs(x)
@@ -151,8 +153,8 @@ def test_newton_finds_a_root_from_the_start_and_squares_its_error_at_every_step(
     assert_vanishes(np.array(problem.residuals(x)), sizes)
     assert_all_digits(x, problem)
     errors = [float(np.max(np.abs(step - x) / np.abs(x))) for step in steps]
-    near = [(e, after) for e, after in itertools.pairwise(errors) if 1e-7 < e < 0.1]
-    assert len(near) >= 2
+    near = [(error, after) for error, after in itertools.pairwise(errors) if error < 0.1]
+    assert len(near) >= 3
     for error, after in near:
         assert after <= 5 * error**2 + 16 * EPS
 
