@@ -18,6 +18,7 @@ SPD = SQUARE @ SQUARE.T + torch.eye(4).double()
 def test_rosenbrock(derive, x):
     a, b = x
     result = derive("hessian", ROSENBROCK, inputs={"x": vector(a, b)})
+    close(result["outputs"]["f"], 100 * (b - a * a) ** 2 + (1 - a) ** 2)
     close(result["gradients"]["x"], [-400 * a * (b - a * a) - 2 * (1 - a), 200 * (b - a * a)])
     close(result["hessian"]["x"]["x"], [[1200 * a * a - 400 * b + 2, -400 * a], [-400 * a, 200]])
 
@@ -196,5 +197,6 @@ def test_log_sum_exp(derive):
     x = random(5)
     result = derive("hessian", "y = logsumexp(x, 0)", inputs={"x": x})
     p = torch.exp(x) / torch.exp(x).sum()
+    close(result["outputs"]["y"], torch.exp(x).sum().log())
     close(result["gradients"]["x"], p)
     close(result["hessian"]["x"]["x"], torch.diag(p) - torch.outer(p, p))
