@@ -10,17 +10,24 @@ from pullback_schemas.graphs import Graph
 from pullback_schemas.tensors import DType, TensorValue
 from pullback_schemas.wire import WireModel
 
+Direction: TypeAlias = Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"]
+Path: TypeAlias = Literal["single", "vmapped", "chunked", "looped"]
 
-class Meta(WireModel):
+
+class Way(WireModel):
+    """How a derivative was computed."""
+
+    mode: Direction = Field(
+        description="the direction of differentiation; double-reverse: J v as the pullback of the pullback"
+    )
+    path: Path = Field(description="one pass, many vectors at once (vmap), so many at a time, or one after the other")
+
+
+class Meta(Way):
     """What was done to get the answer."""
 
     device: str
-    mode: Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"] = Field(
-        description="the direction of differentiation; double-reverse: J v as the pullback of the pullback"
-    )
-    path: Literal["single", "vmapped", "chunked", "looped"] = Field(
-        description="one pass, many vectors at once (vmap), so many at a time, or one after the other"
-    )
+    jacobian: Way | None = Field(default=None, description="how the Jacobians inside of /v1/backward were computed")
     forward_count: int = Field(description="how often the graph ran forward")
     backward_count: int = Field(description="how often cotangents were pulled back")
     adjoint_error: float | None = Field(

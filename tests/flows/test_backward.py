@@ -13,8 +13,8 @@ from pullback_schemas import BackwardResult, CheckResult, ForwardResult
 
 IMPLICIT = "grad can be implicitly created only for scalar outputs"
 IMPLICIT_COMPLEX = "grad can be implicitly created only for real scalar outputs but got"
-LOOPED = "g, m, r = native_group_norm(x, None, None, 1, 4, 3, 2, 1e-5); y = g + m.sum()"
-"""The backward pass of this operator, with gradients for its mean as well, writes in place, which vmap refuses."""
+LOOPED = "y = masked_select(x[0, 0], x > -10).reshape([1, 4, 3])"
+"""The backward pass of this operator, where the mask is the larger tensor, is one that vmap refuses."""
 
 
 def real(*shape: int, seed: int = 0) -> Tensor:
@@ -295,11 +295,6 @@ def test_a_scalar_output_beside_a_batched_one_counts_as_1_for_each_vector(answer
 # Jacobians
 
 
-def group_norm(x: Tensor) -> Tensor:
-    y, mean, _ = torch.native_group_norm(x, None, None, 1, 4, 3, 2, 1e-5)
-    return y + mean.sum()
-
-
 JACOBIANS = {
     "several inputs and outputs": (
         "y = tanh(x @ w); z = (x * x).sum(dim=1); return y, z",
@@ -310,7 +305,7 @@ JACOBIANS = {
     "0-dim input": ("y = x * w", lambda x, w: x * w, {"x": real(), "w": real(3, seed=1)}),
     "0-dim both": ("y = exp(x)", torch.exp, {"x": real()}),
     "an input that no output depends on": ("w: Tensor; y = x * x", lambda x, _: x * x, {"x": real(2), "w": real(2, 1)}),
-    "looped": (LOOPED, group_norm, {"x": real(1, 4, 3)}),
+    "looped": (LOOPED, lambda x: x[0, 0].expand(1, 4, 3), {"x": real(1, 4, 3)}),
     "matrix inverse": ("y = linalg.inv(x)", torch.linalg.inv, {"x": real(3, 3) + 3 * torch.eye(3)}),
     "an input as an output": ("y = x * 2; return x, y", lambda x: (x, x * 2), {"x": real(2)}),
 }

@@ -58,7 +58,7 @@ def test_gradients_can_be_checked_and_explained(client):
 def test_jacobian_options_may_be_an_object(client):
     options = JacobianOptions(mode="forward", chunk_size=1)
     result = client.backward("y = x * x", {"x": [1, 2]}, {"y": [1, 1]}, jacobian=options)
-    assert (result.meta.mode, result.meta.path) == ("forward", "chunked")
+    assert (result.meta.jacobian.mode, result.meta.jacobian.path) == ("forward", "chunked")
     assert result.jacobians["y"]["x"].tolist() == [[2.0, 0.0], [0.0, 4.0]]
 
 

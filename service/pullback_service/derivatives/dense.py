@@ -27,29 +27,60 @@ class _Block:
     It is in the precision of the input, and complex where either end is.
     """
 
-    def __init__(self, output: Tensor, leaf: Tensor) -> None:
-        self._ends = output, leaf
+    def __init__(self, y: str, output: Tensor, x: str, leaf: Tensor) -> None:
+        self._y, self._output, self._x, self._leaf = y, output, x, leaf
         is_complex = output.is_complex() or leaf.is_complex()
         self._dtype = _precise(leaf).to_complex() if is_complex else leaf.dtype
         self._size = output.numel(), leaf.numel()
         self._matrix: Tensor | None = None
 
-    def put(self, part: Tensor, *, axis: int, start: int) -> None:
-        """Rows (axis 0) or columns from `start` on; all of them at once are not copied."""
-        if part.shape == self._size:
+    def put_rows(self, start: int, first: Tensor, second: Tensor) -> None:
+        """Rows from `start` on, as the gradients for cotangents 1 and i."""
+        if not self._output.is_complex():
+            rows = first
+        elif not self._leaf.is_complex():
+            rows = torch.complex(first.to(_precise(first)), second.to(_precise(second)))
+        else:
+            rows = self._holomorphic(first, second).conj()
+        self._put(_matrix(rows), axis=0, start=start)
+
+    def put_columns(self, start: int, first: Tensor, second: Tensor) -> None:
+        """Columns from `start` on, as the tangents along 1 and i."""
+        if not self._leaf.is_complex():
+            columns = first
+        elif not self._output.is_complex():
+            columns = torch.complex(first.to(_precise(first)), second.to(_precise(second)))
+        else:
+            columns = self._holomorphic(first, second)
+        self._put(_matrix(columns).T, axis=1, start=start)
+
+    def dense(self) -> Tensor:
+        """The block of shape y.shape + x.shape."""
+        return self._whole().reshape(self._output.shape + self._leaf.shape)
+
+    def _put(self, part: Tensor, *, axis: int, start: int) -> None:
+        if part.shape == self._size:  # all of it at once: not copied
             self._matrix = part.to(self._dtype)
         else:
             self._whole().narrow(axis, start, part.shape[axis]).copy_(part)
 
-    def dense(self) -> Tensor:
-        """The block of shape y.shape + x.shape."""
-        output, leaf = self._ends
-        return self._whole().reshape(output.shape + leaf.shape)
-
     def _whole(self) -> Tensor:
         if self._matrix is None:
-            self._matrix = torch.empty(self._size, dtype=self._dtype, device=self._ends[1].device)
+            self._matrix = torch.empty(self._size, dtype=self._dtype, device=self._leaf.device)
         return self._matrix
+
+    def _holomorphic(self, first: Tensor, second: Tensor) -> Tensor:
+        """The complex-linear part of a map from its values at 1 and i. Raises NotDifferentiable if there is another."""
+        linear, antilinear = (first - 1j * second) / 2, (first + 1j * second) / 2
+        size, excess = (float(part.abs().max()) if part.numel() else 0.0 for part in (linear, antilinear))
+        if excess > HOLOMORPHIC * torch.finfo(first.dtype).eps * size:
+            raise NotDifferentiable(
+                f"{self._y!r} is not holomorphic in {self._x!r} here, so that there is no complex derivative.",
+                expected="dy/d(conj x) = 0",
+                got=f"up to {excess:.3g} in size",
+                hint="Split the tensors by view_as_real and join them in the graph, or ask for products with vectors.",
+            )
+        return linear
 
 
 def dense_by_rows(pullback: AbstractLinearMap, chunk: int) -> Blocks:
@@ -57,11 +88,11 @@ def dense_by_rows(pullback: AbstractLinearMap, chunk: int) -> Blocks:
     batches = Batches(pullback)
     blocks: Blocks = {}
     for y, output in pullback.source.items():
-        row = {x: _Block(output, leaf) for x, leaf in pullback.target.items()}
+        row = {x: _Block(y, output, x, leaf) for x, leaf in pullback.target.items()}
         for start, basis in _bases(batches, output, chunk):
             images = _images(batches, y, basis)
             for x, block in row.items():
-                block.put(_matrix(_row_of(*images[x], output, pullback.target[x])), axis=0, start=start)
+                block.put_rows(start, *images[x])
         blocks[y] = {x: block.dense() for x, block in row.items()}
     return blocks
 
@@ -71,11 +102,11 @@ def dense_by_columns(pushforward: AbstractLinearMap, chunk: int) -> Blocks:
     batches = Batches(pushforward)
     blocks: Blocks = {y: {} for y in pushforward.target}
     for x, leaf in pushforward.source.items():
-        column = {y: _Block(output, leaf) for y, output in pushforward.target.items()}
+        column = {y: _Block(y, output, x, leaf) for y, output in pushforward.target.items()}
         for start, basis in _bases(batches, leaf, chunk):
             images = _images(batches, x, basis)
             for y, block in column.items():
-                block.put(_matrix(_column_of(*images[y], pushforward.target[y], leaf)).T, axis=1, start=start)
+                block.put_columns(start, *images[y])
         for y, block in column.items():
             blocks[y][x] = block.dense()
     return blocks
@@ -123,38 +154,6 @@ def _zeros_for_none(batches: Batches, images: Images, size: int) -> dict[str, Te
         name: likes[name].new_zeros((size, *likes[name].shape)) if image is None else image
         for name, image in images.items()
     }
-
-
-def _row_of(first: Tensor, second: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Rows of dy/dx from the gradients for cotangents 1 and i."""
-    if not y.is_complex():
-        return first
-    if not x.is_complex():
-        return torch.complex(first.to(_precise(first)), second.to(_precise(second)))
-    return _holomorphic(first, second).conj()
-
-
-def _column_of(first: Tensor, second: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Columns of dy/dx from the tangents along 1 and i."""
-    if not x.is_complex():
-        return first
-    if not y.is_complex():
-        return torch.complex(first.to(_precise(first)), second.to(_precise(second)))
-    return _holomorphic(first, second)
-
-
-def _holomorphic(first: Tensor, second: Tensor) -> Tensor:
-    """The complex-linear part of a map from its values at 1 and i. Raises NotDifferentiable if there is another."""
-    linear, antilinear = (first - 1j * second) / 2, (first + 1j * second) / 2
-    size, excess = (float(part.abs().max()) if part.numel() else 0.0 for part in (linear, antilinear))
-    if excess > HOLOMORPHIC * torch.finfo(first.dtype).eps * size:
-        raise NotDifferentiable(
-            "A complex output is not holomorphic in a complex input here, so that there is no dy/dx.",
-            expected="dy/d(conj x) = 0",
-            got=f"up to {excess:.3g} in size",
-            hint="Split the tensors with view_as_real and join them in the graph, or ask for products with vectors.",
-        )
-    return linear
 
 
 def _precise(tensor: Tensor) -> torch.dtype:

@@ -45,7 +45,8 @@ def backward(evaluation: Evaluation[BackwardRequest]) -> Document:
     document = {"outputs": evaluation.write(point.outputs), "gradients": evaluation.write(gradients)}
     if choice is not None:
         with evaluation.source.quoted():
-            blocks = choice.compute(point, work)
+            blocks = choice.compute(point, part := work.part())
+        work.join(part)
         clock.lap("jacobian")
         document["jacobians"] = evaluation.write_blocks(blocks)
     if request.explain:

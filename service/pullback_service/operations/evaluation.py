@@ -75,6 +75,7 @@ class Evaluation(Generic[Request]):
             "backward_count": work.backward_count,
             "adjoint_error": work.adjoint_error,
             "notes": work.notes,
+            **({} if work.jacobian is None else {"jacobian": {"mode": work.jacobian.mode, "path": work.jacobian.path}}),
             "plan_cached": self._was_known,
             "graph_sha256": self.source.program.sha256,
             **({} if self.seed is None else {"seed": self.seed}),

@@ -56,6 +56,16 @@ def _translate(model: type[BaseModel], value: Any, pointer: str, alternatives: l
             )
         case "missing":
             return MissingField(f"The field {name} is missing.", pointer=pointer)
+        case "too_short":
+            is_object = isinstance(found["input"], dict)
+            return InvalidField(
+                f"The field {name} is empty.",
+                pointer=pointer,
+                expected="at least one entry",
+                hint="Give at least one name and its tensor."
+                if is_object
+                else "Give at least one name, or leave it out.",
+            )
     for alternative in alternatives:
         if alternative["type"] == "invalid_name" and isinstance(found["input"], str):
             shown = repr(found["input"][:64])
