@@ -59,12 +59,9 @@ class Case:
         body = {"graph": self.traced.graph, "inputs": inputs, "encoding": "base64", "seed": SEED, **fields}
         return json.dumps(body).encode()
 
-    def cotangents(self, *scales: float) -> list[Any]:
-        """The grad_tensors, once or (for several scales) batched."""
-        return [
-            None if v is None else full_form(v if not scales else torch.stack([v * scale for scale in scales]))
-            for v in self.reference.cotangents
-        ]
+    def cotangents(self) -> list[Any]:
+        """The grad_tensors."""
+        return [None if v is None else full_form(v) for v in self.reference.cotangents]
 
     def verdict(self, mode: str, outcome: str, reason: str = "") -> Verdict:
         """What to say of this sample."""

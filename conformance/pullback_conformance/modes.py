@@ -16,7 +16,6 @@ from pullback_conformance.reference import inner, plain
 from pullback_conformance.samples import SEED
 from pullback_conformance.service import Send
 
-SCALES = (1.0, -0.5)
 ROUNDING = {torch.float32: 1e-5, torch.complex64: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
 """How far off a sum over an output of this dtype may be."""
 
@@ -39,10 +38,13 @@ def _attempt(mode: str, judge: Callable[[Case, Send], Verdict | None], case: Cas
 
 
 def _batched(case: Case, send: Send) -> Verdict:
-    """Two cotangents at once are two calls of autograd."""
-    rows = [case.reference.pull_back(scale) for scale in SCALES]
+    """Two cotangents at once are two calls of autograd; they differ, so that mixing them would show."""
+    torch.manual_seed(SEED + 4)
+    batch = [case.reference.cotangents, [v if v is None else torch.randn_like(v) for v in case.reference.cotangents]]
+    rows = [case.reference.pull_back(vectors) for vectors in batch]
     expected = [torch.stack([plain(g) for g in column]) for column in zip(*rows, strict=True)]
-    body = case.request(wrt=case.wrt, grad_tensors=case.cotangents(*SCALES), is_grads_batched=True)
+    sent = [v if v is None else full_form(torch.stack([v, w])) for v, w in zip(*batch, strict=True)]
+    body = case.request(wrt=case.wrt, grad_tensors=sent, is_grads_batched=True)
     return _compared("batched_reverse", case, send, "backward", body, "gradients", expected)
 
 

@@ -25,13 +25,14 @@ class Reference:
         """The outputs as an answer carries them."""
         return [plain(output) for output in self.outputs]
 
-    def pull_back(self, scale: float = 1.0, *, on_tape: bool = False) -> list[Tensor]:
-        """v^T J by leaf, for `scale` times the cotangents; zeros where no output depends on the leaf."""
-        roots = [(y, v * scale) for y, v in zip(self.outputs, self.cotangents, strict=True) if v is not None]
-        outputs, vectors = zip(*roots, strict=True)
+    def pull_back(self, vectors: list[Tensor | None] | None = None, *, on_tape: bool = False) -> list[Tensor]:
+        """v^T J by leaf, for the cotangents unless others are given; zeros where no output depends on the leaf."""
+        cotangents = self.cotangents if vectors is None else vectors
+        roots = [(y, v) for y, v in zip(self.outputs, cotangents, strict=True) if v is not None]
+        outputs, seeds = zip(*roots, strict=True)
         leaves = list(self.leaves.values())
         found = torch.autograd.grad(
-            outputs, leaves, vectors, allow_unused=True, retain_graph=True, create_graph=on_tape
+            outputs, leaves, seeds, allow_unused=True, retain_graph=True, create_graph=on_tape
         )
         return [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)]
 
