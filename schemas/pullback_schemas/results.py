@@ -11,7 +11,7 @@ from pullback_schemas.tensors import DType, TensorValue
 from pullback_schemas.wire import WireModel
 
 Direction: TypeAlias = Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"]
-Path: TypeAlias = Literal["single", "vmapped", "chunked", "looped"]
+Path: TypeAlias = Literal["single", "coloured", "vmapped", "chunked", "looped"]
 
 
 class Way(WireModel):

@@ -8,6 +8,7 @@ from typing import Literal
 from pullback_schemas.problems import LimitExceeded, OpFailed
 from pullback_service.derivatives.adjoint import adjoint_error, random_cotangents, random_tangents, tolerance
 from pullback_service.derivatives.chunks import rows_at_once
+from pullback_service.derivatives.coloured import coloured
 from pullback_service.derivatives.dense import Blocks, dense_by_columns, dense_by_rows, times
 from pullback_service.derivatives.jvp import Route, first_right, forward_routes
 from pullback_service.derivatives.run import Point
@@ -54,8 +55,11 @@ PASSES = {"forward": 1, "double-reverse": 2}
 def jacobians(point: Point, mode: Direction, chunk: int | None, work: Work) -> Blocks:
     """jacobians[y][x] of shape y.shape + x.shape, for every output and leaf of the point, which keeps its tape.
 
-    `mode` auto goes by columns where a route that has all its rules makes them cheaper than the rows.
+    `mode` auto goes by columns where a route that has all its rules makes them cheaper than the rows; with a `chunk` of
+    the caller's, as many go through at a time, and nothing else is tried.
     """
+    if mode != "forward" and chunk is None and (blocks := coloured(point, work)) is not None:
+        return blocks
     chunk = chunk or rows_at_once(point.plan, point.outputs, point.leaves)
     routes = [] if mode == "reverse" else list(_routes(point, mode, work))
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Mode = Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"]
-Path = Literal["single", "vmapped", "chunked", "looped"]
+Path = Literal["single", "coloured", "vmapped", "chunked", "looped"]
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pullback_schemas.problems import (
     MAX_LISTED,
@@ -19,6 +20,7 @@ from pullback_schemas.problems import (
 from pullback_schemas.tensors import TensorSpec
 from pullback_service.program.inference import Inferred, Limits, infer
 from pullback_service.program.program import Program
+from pullback_service.program.sparsity import Sparsity
 from pullback_service.program.types import DTYPE_NAMES, DTYPES, TensorType, type_of
 
 InputTypes = Mapping[str, TensorType | None]
@@ -38,6 +40,11 @@ class Plan:
     def is_static(self) -> bool:
         """Whether the types of all outputs are known before the run."""
         return None not in self.outputs.values()
+
+    @cached_property
+    def sparsity(self) -> Sparsity:
+        """Where its Jacobians can be other than zero."""
+        return Sparsity(self.program, self.inferred)
 
 
 def make_plan(program: Program, inputs: InputTypes, wrt: Sequence[str] | None, limits: Limits) -> Plan:
