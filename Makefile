@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := -e ./schemas -e ./client -e ./service
 MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
 
-.PHONY: serve test check format operators conformance fuzz bench bench-derivatives clean
+.PHONY: serve test check format operators conformance fuzz bench bench-derivatives bench-load clean
 
 serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
 	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) exec $(BIN)/python -m pullback_service
@@ -41,6 +41,9 @@ bench: $(VENV)/.development  ## a small request against a bare FastAPI echo, in 
 
 bench-derivatives: $(VENV)/.development  ## Jacobians, Hessians and H v against torch.func, in time and memory
 	$(BIN)/python benchmarks/derivatives.py
+
+bench-load: $(VENV)/.development  ## small and mixed load, with and without faults, beside a bare FastAPI echo
+	$(BIN)/python benchmarks/load.py
 
 clean:
 	rm -rf $(VENV)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -17,4 +17,4 @@ async def echo(request: Request) -> Response:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(sys.argv[1]), access_log=False, log_level="warning")
+    uvicorn.run(app, port=int(os.environ["PULLBACK_PORT"]), access_log=False, log_level="warning")

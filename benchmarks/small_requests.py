@@ -6,47 +6,18 @@ Both servers run as real processes on loopback; one connection, one request at a
 from __future__ import annotations
 
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection
-from pathlib import Path
 
-import httpx
+from servers import echo, service
 
 ROUNDS, REQUESTS = 9, 300
 BODY = json.dumps(
     {"graph": "y = relu(x * x)", "inputs": {"x": [-1.0, 0.5, 2.0]}, "grad_tensors": {"y": [1.0, 1.0, 1.0]}}
 ).encode()
 HEADERS = {"content-type": "application/json"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def serve(stack: ExitStack, command: list[str], port: int, path: str, **env: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, *command], env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}{path}").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError(f"{command} did not come up")
 
 
 def median_us(connection: HTTPConnection, path: str) -> float:
@@ -62,13 +33,10 @@ def median_us(connection: HTTPConnection, path: str) -> float:
 
 
 def main() -> None:
-    service, echo = free_port(), free_port()
     with ExitStack() as stack:
-        serve(stack, ["-m", "pullback_service"], service, "/health/ready", PULLBACK_PORT=str(service))
-        serve(stack, [str(Path(__file__).with_name("echo_server.py")), str(echo)], echo, "/docs")
         servers = {
-            "backward": (HTTPConnection("127.0.0.1", service), "/v1/backward"),
-            "echo": (HTTPConnection("127.0.0.1", echo), "/echo"),
+            "backward": (HTTPConnection("127.0.0.1", service(stack).port), "/v1/backward"),
+            "echo": (HTTPConnection("127.0.0.1", echo(stack).port), "/echo"),
         }
         rounds = [{name: median_us(*server) for name, server in servers.items()} for _ in range(ROUNDS + 1)][1:]
         for connection, _ in servers.values():
