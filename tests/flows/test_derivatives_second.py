@@ -198,6 +198,30 @@ def test_finite_differences_take_steps_of_each_entrys_own_size(derive):
     torch.testing.assert_close(product, expected, rtol=1e-7, atol=0)
 
 
+SQUARE = "h = F.hardsigmoid(x); y = (h * h).sum()"
+
+
+@pytest.mark.parametrize("x", [[1e-12], [0.0, 1e-13], [0.0], [1.0, 1e-200]])
+def test_finite_differences_of_tiny_numbers_are_right(derive, x):
+    fields = {"inputs": {"x": torch.tensor(x, dtype=torch.float64)}, "allow_finite_differences": True}
+    hessian = derive("hessian", SQUARE, **fields)["hessian"]["x"]["x"]
+    torch.testing.assert_close(hessian, torch.eye(len(x)).double() / 18, rtol=1e-7, atol=1e-9)
+
+
+def test_a_zero_beside_large_numbers_is_differentiated_by_a_step_of_its_own(derive):
+    fields = {"inputs": {"x": torch.tensor([0.0, 1e6]).double()}, "allow_finite_differences": True}
+    graph = "h = F.hardsigmoid(x[0]); y = cos(x[0]) + h * h + x[1] * 0"
+    hessian = derive("hessian", graph, **fields)["hessian"]["x"]["x"]
+    torch.testing.assert_close(hessian[0, 0], torch.tensor(-1 + 1 / 18).double(), rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("x", [3.0, 1.5e308])
+def test_finite_differences_across_a_kink_or_an_edge_are_not_given(refusal, x):
+    graph = "h = F.hardsigmoid(x); y = (h * h * x).sum()"
+    fields = {"inputs": {"x": torch.tensor([x], dtype=torch.float64)}, "allow_finite_differences": True}
+    assert refusal("hessian", graph, **fields)["code"] == "inconsistent_derivative"
+
+
 def test_allowing_finite_differences_changes_nothing_where_they_are_not_needed(derive):
     result = derive("hessian", "y = (x ** 3).sum()", inputs={"x": random(2)}, allow_finite_differences=True)
     assert result["meta"]["mode"] == "reverse-over-reverse"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pullback_schemas.problems import OpFailed
 from pullback_service.derivatives.adjoint import inner
-from pullback_service.derivatives.differences import moved
+from pullback_service.derivatives.differences import outputs_at
 from pullback_service.derivatives.linear import Vectors
 from pullback_service.derivatives.run import Point
 from pullback_service.derivatives.work import Work
@@ -203,7 +203,7 @@ class Line:
         return inner({name: w.abs() for name, w in self._w.items()}, {y: o.detach().abs() for y, o in outputs.items()})
 
     def _outputs(self, step: float) -> Mapping[str, Tensor]:
-        return moved(self._point, self._v, step, self._work).outputs if step else self._point.outputs
+        return outputs_at(self._point, self._v, step, self._work) if step else self._point.outputs
 
     def _measured_noise(self) -> float:
         """How far the values are from a straight line, on one side at a time so that a jump or kink does not count.
