@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from pullback_service.app import create_app
@@ -20,6 +21,12 @@ from pullback_service.settings import Settings
 STARTED_IN_S = 120
 
 Post = Callable[..., httpx.Response]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """As many threads as a worker has: some kernels sum in another order on more."""
+    torch.set_num_threads(1)
 
 
 class PortalTransport(httpx.BaseTransport):

@@ -184,7 +184,7 @@ def _compare(module: GraphModule, function: Callable[..., Any], examples: tuple[
         if recorded is not None and original is not None and not _is_near(recorded, original):
             raise TracingError(
                 "the recording does not give the function's own values and gradients: an autograd.Function, a hook, "
-                "or a gradient taken inside is not part of it"
+                "a Generator or a gradient taken inside is not part of it"
             )
 
 

@@ -65,6 +65,7 @@ class CotangentRequest(OperationRequest):
     wrt: list[Name] | None = Field(
         default=None,
         description="the inputs or constants to differentiate; left out: every floating or complex input",
+        min_length=1,
     )
 
 

@@ -1088,7 +1088,7 @@ DERIVATIVES = [
     back("wrt unknown", RELU, "unknown_input", "/wrt/1", says="'x'", wrt=["x", "xs"]),
     back("wrt a node", RELU, "unknown_input", "/wrt/0", says="'y'", wrt=["y"]),
     back("wrt an integer", call("mul", "$x", "$i"), "not_differentiable", "/wrt/0", INDEX, says="int64", wrt=["i"]),
-    back("wrt nothing", call("sum", "$x"), "not_differentiable", "/wrt", wrt=[]),
+    back("wrt nothing", call("sum", "$x"), "invalid_field", "/wrt", wrt=[]),
     back("only integers", call("sum", "$i"), "not_differentiable", "/inputs", {"i": INDEX["i"]}, says="forward"),
     back("outputs only integers", call("argmax", "$x"), "not_differentiable", "/graph", says="i64"),
     back(

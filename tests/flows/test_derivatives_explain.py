@@ -108,6 +108,11 @@ NON_FINITE = {
         [1.0, 2.0],
         {"node": "b", "phase": "forward"},
     ),
+    "a large number": (
+        "h = x * 1e200; k = h * 1e200; y = k.sum()",
+        [1.0, 2.0],
+        {"node": "k", "phase": "forward"},
+    ),
     "a row that is masked whole": (
         "m = full_like(x, -torch.inf); p = softmax(x + m, 0); y = p.sum()",
         [1.0, 2.0],

@@ -205,6 +205,16 @@ def test_backward_takes_the_same_options(derive):
     assert (meta["forward_count"], meta["backward_count"]) == (1 + 2, 1 + 1)  # one more pass checks forward mode
 
 
+def test_an_output_that_only_the_jacobian_needs_takes_no_grad_tensor(derive, refusal):
+    inputs = {"x": random(3), "w": random(3, seed=1)}
+    options = {"wrt": ["w"], "of": ["z"]}
+    result = derive("backward", "y = x.sum(); z = w * 2; return y, z", inputs=inputs, wrt=["x"], jacobian=options)
+    torch.testing.assert_close(result["gradients"], {"x": torch.ones(3).double()})
+    torch.testing.assert_close(result["jacobians"]["z"]["w"], 2 * torch.eye(3).double())
+    cut = {"inputs": inputs, "wrt": ["x"], "jacobian": {"wrt": ["w"]}}
+    assert refusal("backward", "y = (x.detach() * w).sum()", **cut)["code"] == "not_differentiable"
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_v_times_the_jacobian_is_the_gradient_in_backward(derive, mode):
     inputs, v = {"x": random(3, 3)}, random(3, 3, seed=1)

@@ -124,6 +124,8 @@ def complete_cotangents(
 def _missing(name: str, output: TensorType, is_batched: bool) -> GradTensorRequired:
     is_complex_scalar = output.numel == 1 and output.dtype.is_complex
     sentence = f"{COMPLEX_SENTENCE} {DTYPE_NAMES[output.dtype]}" if is_complex_scalar else SENTENCE
+    if is_batched and output.numel == 1:
+        sentence = "a batch of grad_tensors must be sent, for its length"
     shape: list[int | str] = ["batch", *output.shape] if is_batched else list(output.shape)
     return GradTensorRequired(
         f"{sentence}; the output {name!r} is {output}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -34,6 +35,10 @@ def finiteness(tensors: list[Tensor]) -> Finiteness:
         return Finiteness.NAN
     is_finite = all(bool(tensor.isfinite().all()) for tensor in tensors)
     return Finiteness.FINITE if is_finite else Finiteness.INFINITE
+
+
+def _of_number(number: complex) -> Finiteness:
+    return Finiteness.NAN if cmath.isnan(number) else Finiteness(int(cmath.isinf(number)))
 
 
 Place = tuple[int, tuple[int, ...]]
@@ -90,7 +95,7 @@ class Sweep:
         active: set[int] = set()
         for slot, name in enumerate(plan.program.arguments):
             values.append(argument_of(plan, point.inputs, name).detach())
-            if name in plan.wrt:
+            if name in point.leaves:
                 active.add(slot)
             self._found.append(finiteness([values[-1]]))
         self.spoilt = next(
@@ -155,7 +160,7 @@ class Sweep:
     def _worst_given(self, step: Step) -> Finiteness:
         given = [*step.call.args, *step.call.kwargs.values()]
         tensors = [self._found[ref.slot] for argument in given for ref in references(argument)]
-        numbers = [finiteness([torch.tensor(number)]) for argument in given for number in literals(argument)]
+        numbers = [_of_number(number) for argument in given for number in literals(argument)]
         return max([Finiteness.FINITE, *tensors, *numbers])
 
 
@@ -202,6 +207,7 @@ def _pull(local: _Local, roots: list[Tensor], cotangents: list[Tensor], is_twice
             f"{local.step.call.operator.name} has no {what} here: {first_sentence(error)}",
             pointer=local.step.pointer,
             node=local.step.id,
+            hint="Leave that input out of wrt, or write .detach() behind it where its gradient does not matter.",
         ) from None
     return [None if gradient is None else settled(gradient) for gradient in found]
 

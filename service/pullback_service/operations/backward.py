@@ -29,11 +29,13 @@ def backward(evaluation: Evaluation[BackwardRequest]) -> Document:
             "One backward pass is explained.", pointer="/explain", hint="Send one grad_tensor an output."
         )
     wrt, choice = _choose(evaluation)
-    plan = evaluation.plan(request.wrt if choice is None else [*wrt, *(x for x in choice.wrt if x not in wrt)])
+    also = [] if choice is None else [x for x in choice.wrt if x not in wrt]
+    plan = evaluation.plan([*wrt, *also] if also else request.wrt)
     point, cotangents = run_for_cotangents(
         evaluation,
         plan,
         work,
+        gradient_plan=evaluation.plan(wrt) if also else plan,
         is_batched=request.is_grads_batched,
         check=None if choice is None else partial(choice.check, plan),
     )
@@ -51,7 +53,7 @@ def backward(evaluation: Evaluation[BackwardRequest]) -> Document:
         document["jacobians"] = evaluation.write_blocks(blocks)
     if request.explain:
         with evaluation.source.quoted():
-            document["explanation"] = explain(point, vectors, request.encoding)
+            document["explanation"] = explain(point.only(point.outputs, wrt), vectors, request.encoding)
         clock.lap("explain")
     return evaluation.answer(document, work)
 

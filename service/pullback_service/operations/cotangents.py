@@ -34,7 +34,10 @@ from pullback_service.protocols.tensor_reader import read_tensor
 
 
 class RequestCotangents:
-    """The vectors of v^T J for one request: `read` once the outputs' types are known, then `complete`."""
+    """The vectors of v^T J for one request: `read` once the outputs' types are known, then `complete`.
+
+    `plan` differentiates by what gets a gradient, and by nothing else: outputs that do not move with it need no vector.
+    """
 
     def __init__(self, request: CotangentRequest, plan: Plan, *, is_batched: bool) -> None:
         self._sent = request.grad_tensors
@@ -53,17 +56,20 @@ class RequestCotangents:
         refuse_without_gradient(outputs)
         self._read(outputs)
         if self._plan.is_static:
-            refs = self._plan.program.outputs
-            requires_grad = {name: self._plan.inferred.requires_grad(ref) for name, ref in refs.items()}
-            self._require(outputs, requires_grad)
+            self._require(outputs, self._inferred())
 
     def complete(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A cotangent for every output that needs one. Raises NotDifferentiable where no gradient can flow."""
-        refuse_cut_gradient(self._plan, outputs)
-        if not self._plan.is_static:
-            requires_grad = {name: output.requires_grad for name, output in outputs.items()}
+        if self._plan.is_static:
+            refuse_cut_gradient(self._plan, self._inferred())
+        else:
+            requires_grad = requiring_grad(outputs)
+            refuse_cut_gradient(self._plan, requires_grad)
             self._require(types_of(outputs), requires_grad)
         return complete_cotangents(outputs, self._given, is_batched=self._is_batched)
+
+    def _inferred(self) -> dict[str, bool | None]:
+        return {name: self._plan.inferred.requires_grad(ref) for name, ref in self._plan.program.outputs.items()}
 
     def _require(self, outputs: Mapping[str, TensorType], requires_grad: Mapping[str, bool | None]) -> None:
         require_cotangents(outputs, requires_grad, self._given, is_batched=self._is_batched)
@@ -107,14 +113,16 @@ def run_for_cotangents(
     plan: Plan,
     work: Work,
     *,
+    gradient_plan: Plan | None = None,
     is_batched: bool = False,
     check: Callable[[Mapping[str, TensorType]], None] | None = None,
 ) -> tuple[Point, RequestCotangents]:
     """The forward run, and the cotangents read: before it where the outputs' types are known, else after it.
 
-    `check` sees the outputs' types then, too, and may raise what else does not fit them.
+    `gradient_plan` differentiates by less than `plan`, if not all of it is for the gradient. `check` sees the outputs'
+    types, too, and may raise what else does not fit them.
     """
-    cotangents = RequestCotangents(evaluation.request, plan, is_batched=is_batched)
+    cotangents = RequestCotangents(evaluation.request, gradient_plan or plan, is_batched=is_batched)
 
     def read(outputs: Mapping[str, TensorType]) -> None:
         cotangents.read(outputs)
@@ -152,10 +160,14 @@ def refuse_without_gradient(outputs: Mapping[str, TensorType]) -> None:
         )
 
 
-def refuse_cut_gradient(plan: Plan, outputs: Mapping[str, Tensor]) -> None:
+def requiring_grad(outputs: Mapping[str, Tensor]) -> dict[str, bool]:
+    """Whether each output is on the tape."""
+    return {name: output.requires_grad for name, output in outputs.items()}
+
+
+def refuse_cut_gradient(plan: Plan, requires_grad: Mapping[str, bool | None]) -> None:
     """Raise NotDifferentiable if outputs depend on what is differentiated, and no gradient flows to any of them."""
-    has_gradient = any(output.requires_grad for output in outputs.values())
-    if not has_gradient and plan.program.reaches_output(plan.wrt):
+    if not any(requires_grad.values()) and plan.program.reaches_output(plan.wrt):
         raise NotDifferentiable(
             "The outputs do not require grad: an operator on every way to them has no derivative or cuts it off.",
             pointer="/graph",

@@ -17,6 +17,7 @@ from pullback_service.operations.cotangents import (
     refuse_cut_gradient,
     refuse_nothing_to_differentiate,
     refuse_without_gradient,
+    requiring_grad,
 )
 from pullback_service.operations.evaluation import Document, Evaluation, leaf_types
 from pullback_service.operations.reports import Json
@@ -40,7 +41,7 @@ def gradcheck(evaluation: Evaluation[GradcheckRequest]) -> Document:
         point = run_forward(plan, inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     refuse_without_gradient(types_of(point.outputs))
-    refuse_cut_gradient(plan, point.outputs)
+    refuse_cut_gradient(plan, requiring_grad(point.outputs))
     with evaluation.source.quoted():
         verdicts = _verdicts(point, request, work)
     evaluation.clock.lap("gradcheck")

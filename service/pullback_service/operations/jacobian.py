@@ -17,6 +17,7 @@ from pullback_service.operations.cotangents import (
     refuse_nothing_to_differentiate,
     refuse_unknown_outputs,
     refuse_without_gradient,
+    requiring_grad,
 )
 from pullback_service.operations.evaluation import Document, Evaluation, leaf_types, places
 from pullback_service.program.plan import Plan
@@ -69,7 +70,7 @@ def jacobian(evaluation: Evaluation[JacobianRequest]) -> Document:
     evaluation.clock.lap("forward")
     if not plan.is_static:
         _check(plan, choice, types_of(point.outputs))
-    refuse_cut_gradient(plan, point.outputs)
+    refuse_cut_gradient(plan, requiring_grad(point.outputs))
     with evaluation.source.quoted():
         blocks = choice.compute(point, work)
     evaluation.clock.lap("jacobian")

@@ -8,7 +8,7 @@ from pullback_service.derivatives.cotangents import TANGENTS
 from pullback_service.derivatives.jvp import push_forward
 from pullback_service.derivatives.run import plain_attention, run_forward
 from pullback_service.derivatives.work import Work
-from pullback_service.operations.cotangents import refuse_cut_gradient, refuse_without_gradient
+from pullback_service.operations.cotangents import refuse_cut_gradient, refuse_without_gradient, requiring_grad
 from pullback_service.operations.evaluation import Document, Evaluation
 from pullback_service.operations.vectors import batch_of, check_batch, read_vectors
 from pullback_service.program.types import types_of
@@ -27,7 +27,7 @@ def jvp(evaluation: Evaluation[JvpRequest]) -> Document:
         point = run_forward(plan, evaluation.inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     refuse_without_gradient(types_of(point.outputs))
-    refuse_cut_gradient(plan, point.outputs)
+    refuse_cut_gradient(plan, requiring_grad(point.outputs))
     check_batch(batch, types_of(point.outputs), limit, "products", "tangents")
     with evaluation.source.quoted(), naming_node(point):
         images = push_forward(point.only(), tangents, is_batched=request.is_tangents_batched, work=work)
