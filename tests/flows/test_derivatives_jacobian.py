@@ -100,6 +100,24 @@ def test_a_complex_output_that_is_not_holomorphic_has_no_jacobian(refusal, graph
     assert "view_as_real" in problem["hint"]
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+@pytest.mark.parametrize("graph", ["y = stack([z[0] * 1000, z[1].conj()])", "y = z + 1e-3 * z.conj()"])
+def test_a_small_part_that_is_not_holomorphic_is_not_overlooked(refusal, graph, dtype, mode):
+    z = random(2, dtype=torch.complex128).to(dtype)
+    problem = refusal("jacobian", graph, inputs={"z": z}, mode=mode)
+    assert (problem["code"], "'y'" in problem["detail"]) == ("not_differentiable", True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("graph", ["y = exp(z) * exp(-z)", "y = sin(z) ** 2 + cos(z) ** 2", "y = fft.ifft(fft.fft(z))"])
+def test_entries_that_cancel_are_no_sign_of_another_part(derive, graph, mode):
+    z = random(4, dtype=torch.complex128)
+    block = derive("jacobian", graph, inputs={"z": z}, mode=mode)["jacobians"]["y"]["z"]
+    expected = torch.eye(4, dtype=z.dtype) if "fft" in graph else torch.zeros(4, 4, dtype=z.dtype)
+    torch.testing.assert_close(block, expected, rtol=0, atol=1e-13)
+
+
 # Which, and how
 
 

@@ -17,8 +17,8 @@ from pullback_service.derivatives.linear import AbstractLinearMap, Batches, Imag
 
 Blocks = dict[str, dict[str, Tensor]]
 
-HOLOMORPHIC = 1e4
-"""How many units of rounding dy/d(conj x) may have relative to dy/dx."""
+HOLOMORPHIC = 512
+"""How many units of rounding dy/d(conj x) may have relative to the largest dy/dx of an output element."""
 
 
 class _Block:
@@ -41,7 +41,8 @@ class _Block:
         elif not self._leaf.is_complex():
             rows = torch.complex(first.to(_precise(first)), second.to(_precise(second)))
         else:
-            rows = self._holomorphic(first, second).conj()
+            sizes = self._output.detach().flatten()[start : start + len(first)]
+            rows = self._holomorphic(_matrix(first), _matrix(second), sizes[:, None]).conj()
         self._put(_matrix(rows), axis=0, start=start)
 
     def put_columns(self, start: int, first: Tensor, second: Tensor) -> None:
@@ -51,7 +52,8 @@ class _Block:
         elif not self._output.is_complex():
             columns = torch.complex(first.to(_precise(first)), second.to(_precise(second)))
         else:
-            columns = self._holomorphic(first, second)
+            sizes = self._output.detach().flatten()
+            columns = self._holomorphic(_matrix(first).T, _matrix(second).T, sizes[:, None]).T
         self._put(_matrix(columns).T, axis=1, start=start)
 
     def dense(self) -> Tensor:
@@ -69,26 +71,37 @@ class _Block:
             self._matrix = torch.empty(self._size, dtype=self._dtype, device=self._leaf.device)
         return self._matrix
 
-    def _holomorphic(self, first: Tensor, second: Tensor) -> Tensor:
-        """The complex-linear part of a map from its values at 1 and i. Raises NotDifferentiable if there is another."""
+    def _holomorphic(self, first: Tensor, second: Tensor, outputs: Tensor) -> Tensor:
+        """The complex-linear part of a map from its values at 1 and i, a row an output element.
+
+        Raises NotDifferentiable if there is another part: it is told from rounding row by row, by the row's largest
+        entry, or where entries cancel by y / x.
+        """
         linear, antilinear = (first - 1j * second) / 2, (first + 1j * second) / 2
-        size, excess = (float(part.abs().max()) if part.numel() else 0.0 for part in (linear, antilinear))
-        if excess > HOLOMORPHIC * torch.finfo(first.dtype).eps * size:
-            raise NotDifferentiable(
-                f"{self._y!r} is not holomorphic in {self._x!r} here, so that there is no complex derivative.",
-                expected="dy/d(conj x) = 0",
-                got=f"up to {excess:.3g} in size",
-                hint="Split the tensors by view_as_real and join them in the graph, or ask for products with vectors.",
-            )
+        if linear.numel():
+            at = float(self._leaf.detach().abs().max()) or 1.0
+            scale = linear.abs().amax(1, keepdim=True) + outputs.abs() / at
+            excess = antilinear.abs() / scale
+            if bool((excess > HOLOMORPHIC * torch.finfo(first.dtype).eps).any()):
+                raise NotDifferentiable(
+                    f"{self._y} is not holomorphic in {self._x!r} here, so that there is no complex derivative.",
+                    expected="dy/d(conj x) = 0",
+                    got=f"up to {float(excess.nan_to_num(0).max()):.3g} of dy/dx",
+                    hint="Split the tensors by view_as_real and join them in the graph, or ask for products with "
+                    "vectors.",
+                )
         return linear
 
 
-def dense_by_rows(pullback: AbstractLinearMap, chunk: int) -> Blocks:
-    """blocks[y][x] of shape y.shape + x.shape for a map from cotangents of y to gradients of x."""
+def dense_by_rows(pullback: AbstractLinearMap, chunk: int, *, called: str = "The output") -> Blocks:
+    """blocks[y][x] of shape y.shape + x.shape for a map from cotangents of y to gradients of x.
+
+    `called` says what the y are, in problems.
+    """
     batches = Batches(pullback)
     blocks: Blocks = {}
     for y, output in pullback.source.items():
-        row = {x: _Block(y, output, x, leaf) for x, leaf in pullback.target.items()}
+        row = {x: _Block(f"{called} {y!r}", output, x, leaf) for x, leaf in pullback.target.items()}
         for start, basis in _bases(batches, output, chunk):
             images = _images(batches, y, basis)
             for x, block in row.items():
@@ -102,7 +115,7 @@ def dense_by_columns(pushforward: AbstractLinearMap, chunk: int) -> Blocks:
     batches = Batches(pushforward)
     blocks: Blocks = {y: {} for y in pushforward.target}
     for x, leaf in pushforward.source.items():
-        column = {y: _Block(y, output, x, leaf) for y, output in pushforward.target.items()}
+        column = {y: _Block(f"The output {y!r}", output, x, leaf) for y, output in pushforward.target.items()}
         for start, basis in _bases(batches, leaf, chunk):
             images = _images(batches, x, basis)
             for y, block in column.items():
@@ -122,7 +135,7 @@ def times(blocks: Blocks, vectors: Vectors, outputs: Vectors) -> Images:
 
 
 def _times(block: Tensor, vector: Tensor, output: Tensor) -> Tensor:
-    """As `times`, for one block, in double precision."""
+    """As `times`, for one block, in its precision or float32's."""
     dtype = torch.promote_types(block.dtype, torch.float32)
     matrix, column = block.reshape(output.numel(), vector.numel()).to(dtype), vector.flatten().to(dtype)
     is_gradient = vector.is_complex() and not output.is_complex()

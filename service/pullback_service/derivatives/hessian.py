@@ -64,16 +64,16 @@ def dense_hessian(hessian: SecondDerivative, point: Point, chunk: int | None) ->
 
     Raises InconsistentDerivative where it is measurably not symmetric.
     """
-    blocks = dense_by_rows(hessian, chunk or rows_at_once(point.plan, point.leaves))
+    blocks = dense_by_rows(hessian, chunk or rows_at_once(point.plan, point.leaves), called="The gradient by")
     w, v = random_cotangents(hessian.source), random_tangents(point.leaves)
     transposed = times(blocks, v, point.leaves)  # row i is H e_i, so that this is H^T v
     error = adjoint_error(w, transposed, hessian.one(v), w, [*point.outputs.values(), *hessian.gradients.values()])
     hessian.work.adjoint_error = error
     if error is not None and error > tolerance(hessian.source):
         raise InconsistentDerivative(
-            "The second derivative is not symmetric here, so that it is not given.",
+            "Two ways to the second derivative disagree here, so that it is not given.",
             expected=f"<w, H^T v> = <w, Hv> up to {tolerance(hessian.source):.1e}",
             got=f"{error:.1e}",
-            hint="The point may lie on a kink; /v1/gradcheck tells.",
+            hint="The point may lie on a kink, or rounding spoil an operator's second derivative; try it close by.",
         )
     return blocks
