@@ -166,7 +166,7 @@ class InputVerdict(WireModel):
 class GradcheckResult(WireModel):
     """Whether the gradients of <w, outputs> for a random w are right."""
 
-    passed: bool | None = Field(description="null where none failed, but a floating or complex one could not be checked")
+    passed: bool | None = Field(description="null where none failed, but a floating or complex one was not checkable")
     inputs: dict[str, InputVerdict]
     meta: Meta
 

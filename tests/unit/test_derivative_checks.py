@@ -11,8 +11,8 @@ from torch import Tensor
 from pullback_schemas.problems import InconsistentDerivative, OpFailed
 from pullback_service.derivatives.adjoint import adjoint_error, random_cotangents, random_tangents, tolerance
 from pullback_service.derivatives.hessian import SecondDerivative, dense_hessian
-from pullback_service.derivatives.jvp import first_right
 from pullback_service.derivatives.linear import AbstractLinearMap, Images, Vectors
+from pullback_service.derivatives.routes import AbstractComparison, Route, first_right
 from pullback_service.derivatives.run import Point, run_forward
 from pullback_service.derivatives.work import Work
 from pullback_service.library import Library
@@ -46,7 +46,7 @@ def point() -> Point:
 
 
 def error_of(matrix: Tensor, claimed: Tensor) -> float | None:
-    likes = {"x": torch.zeros(4, dtype=matrix.dtype)}
+    likes = {"x": torch.zeros(len(matrix), dtype=matrix.dtype)}
     w, v = random_cotangents(likes), random_tangents(likes)
     return adjoint_error(w, {"x": claimed @ v["x"]}, {"x": matrix.mH @ w["x"]}, v, [matrix])
 
@@ -77,12 +77,49 @@ def test_a_forward_rule_that_overflows_is_infinitely_wrong_and_a_gradient_that_d
     assert error_of(MATRIX * math.nan, MATRIX) is None
 
 
-def test_where_every_route_contradicts_itself_nothing_is_given():
+class Told(AbstractComparison[Matrix]):
+    """A comparison whose outcome is told beforehand, by route."""
+
+    bound = 1e-7
+
+    def __init__(self, *outcomes: tuple[float, bool | None]) -> None:
+        self._outcomes = list(outcomes)
+
+    def error(self, _: Matrix) -> float:
+        return self._outcomes[0][0]
+
+    def is_confirmed(self, _: Matrix) -> bool | None:
+        return self._outcomes.pop(0)[1]
+
+
+def routes(work: Work) -> list[Route]:
+    return [(mode, lambda: Matrix(MATRIX, work)) for mode in ("forward", "double-reverse")]
+
+
+def test_where_both_modes_and_the_values_disagree_nothing_is_given():
     work = Work("forward")
-    routes = [(mode, lambda: Matrix(MATRIX, work)) for mode in ("forward", "double-reverse")]
     with pytest.raises(InconsistentDerivative):
-        first_right(routes, work, lambda linear: linear, lambda _: 0.5, 1e-7)
-    assert [note.split(" in ")[1].split(" mode")[0] for note in work.notes] == ["forward", "double-reverse"]
+        first_right(routes(work), work, lambda linear: linear, Told((0.5, None)))
+
+
+def test_a_rule_that_the_values_contradict_is_not_used():
+    work = Work("forward")
+    first_right(routes(work), work, lambda linear: linear, Told((0.5, False), (0.0, None)))
+    assert work.mode == "double-reverse"
+    assert "forward mode by 5.0e-01: it was not used" in work.notes[0]
+
+
+def test_where_all_routes_are_contradicted_none_is_left():
+    work = Work("forward")
+    with pytest.raises(OpFailed):
+        first_right(routes(work), work, lambda linear: linear, Told((0.5, False), (0.5, False)))
+
+
+def test_forward_mode_that_the_values_confirm_is_used_though_reverse_mode_disagrees():
+    work = Work("forward")
+    first_right(routes(work), work, lambda linear: linear, Told((0.5, True)))
+    assert work.mode == "forward"
+    assert "values of the function are with forward mode" in work.notes[0]
 
 
 def test_the_first_route_that_has_its_rules_and_passes_is_taken():
@@ -90,10 +127,18 @@ def test_the_first_route_that_has_its_rules_and_passes_is_taken():
         raise OpFailed("there is no such rule")
 
     work = Work("forward")
-    routes = [("forward", missing), ("double-reverse", lambda: Matrix(MATRIX, work))]
-    found = first_right(routes, work, lambda linear: linear.one({"x": torch.ones(4).double()}), lambda _: 0.0, 1e-7)
+    found = first_right([("forward", missing), *routes(work)[1:]], work, lambda linear: linear, Told((0.0, None)))
     assert work.mode == "double-reverse"
-    torch.testing.assert_close(found["x"], MATRIX.sum(1))
+    torch.testing.assert_close(found.matrix, MATRIX)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("n", [4, 100, 400])
+def test_a_rule_that_is_wrong_altogether_is_caught_in_every_precision_and_size(dtype, n):
+    matrix = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n)).to(dtype)
+    assert error_of(matrix, matrix) < tolerance({"x": matrix})
+    for wrong in (matrix.T, -matrix, 2 * matrix, matrix.roll(1, 0)):
+        assert error_of(matrix, wrong) > tolerance({"x": matrix})
 
 
 def test_a_hessian_that_is_not_symmetric_is_not_given():

@@ -11,6 +11,9 @@ from torch import Tensor
 SEED_W, SEED_V = 20_260_101, 20_260_102
 """Of the two sides: with the same numbers on both, an error as large as J - J^T would not be seen."""
 
+HALF = 1e-4
+"""The epsilon of half precision is above it, where its square root is no small number."""
+
 Named = Mapping[str, Tensor | None]
 
 
@@ -56,11 +59,12 @@ def adjoint_error(w: Named, jv: Named, jtw: Named, v: Named, values: Collection[
 def tolerance(tensors: Mapping[str, Tensor]) -> float:
     """How large an adjoint error rounding may make: a rule that is wrong makes one of order 1."""
     epsilon = max((torch.finfo(tensor.dtype).eps for tensor in tensors.values()), default=0.0)
-    return min(8 * math.sqrt(epsilon), 0.5)
+    return 8 * (epsilon if epsilon > HALF else math.sqrt(epsilon))
 
 
 def _size(left: Named, right: Named) -> float:
-    return _total([float(_product(a, b).abs().sum()) for a, b in _pairs(left, right)])
+    """The root of the terms' squares: so large is a sum of terms whose signs are random."""
+    return math.sqrt(_total([float((_product(a, b) ** 2).sum()) for a, b in _pairs(left, right)]))
 
 
 def _total(terms: list[float]) -> float:
@@ -74,8 +78,10 @@ def _total(terms: list[float]) -> float:
 def _rounding(w: Named, v: Named, values: Collection[Tensor | None]) -> float:
     """The square root of epsilon times the size of a derivative that moves the values by as much as they are."""
     epsilon = max((torch.finfo(value.dtype).eps for value in values if value is not None), default=0.0)
-    sizes = [float(value.detach().abs().nan_to_num(0, 0, 0).sum()) for value in w.values() if value is not None]
-    return math.sqrt(epsilon) * _total(sizes) * _largest(values) * _largest(v.values())
+    squares = [
+        float((value.detach().abs().nan_to_num(0, 0, 0) ** 2).sum()) for value in w.values() if value is not None
+    ]
+    return math.sqrt(epsilon * _total(squares)) * _largest(values) * _largest(v.values())
 
 
 def _largest(tensors: Iterable[Tensor | None]) -> float:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from pullback_schemas.problems import InconsistentDerivative, OpFailed
 from pullback_service.derivatives.hessian import SecondDerivative
 from pullback_service.derivatives.linear import Images, Vectors, settled
-from pullback_service.derivatives.run import Point, argument_of, run_forward, run_steps
+from pullback_service.derivatives.run import Point, run_forward, shifted
 from pullback_service.derivatives.vjp import Pullback, zeros_for_none
 from pullback_service.derivatives.work import Work
 
@@ -81,19 +81,6 @@ class GradientDifferences(SecondDerivative):
             point.outputs, point.leaves
         )
         return zeros_for_none(Pullback(run.outputs, run.leaves, self.work).one(self._cotangents), point.leaves)
-
-
-def shifted(point: Point, vectors: Vectors, step: float) -> dict[str, Tensor]:
-    """The inputs at x + step v."""
-    primals = {name: argument_of(point.plan, point.inputs, name) for name in vectors}
-    return {**point.inputs, **{name: primals[name] + step * vector for name, vector in vectors.items()}}
-
-
-def outputs_at(point: Point, vectors: Vectors, step: float, work: Work) -> dict[str, Tensor]:
-    """The outputs of the point at x + step v, without a tape."""
-    with torch.no_grad():
-        outputs = run_steps(point.plan, shifted(point, vectors, step), work, point.seed)
-    return {name: outputs[name] for name in point.outputs}
 
 
 def parts_of_like_size(primals: Vectors, vectors: Vectors) -> Iterator[tuple[float, Vectors]]:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from pullback_schemas.problems import LimitExceeded, OpFailed
 from pullback_service.derivatives.adjoint import adjoint_error, inner, random_cotangents, random_tangents, tolerance
-from pullback_service.derivatives.jvp import Pushforward
 from pullback_service.derivatives.known_wrong import wrong_forward_rules
 from pullback_service.derivatives.line import EPSILON, SMALLER_STEPS, STEPS, Line
 from pullback_service.derivatives.linear import Vectors
 from pullback_service.derivatives.local import Sweep
+from pullback_service.derivatives.pushforwards import Pushforward
 from pullback_service.derivatives.run import Point
 from pullback_service.derivatives.vjp import Pullback, zeros_for_none
 from pullback_service.derivatives.work import Work

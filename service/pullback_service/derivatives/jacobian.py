@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from pullback_schemas.problems import LimitExceeded, OpFailed
-from pullback_service.derivatives.adjoint import adjoint_error, random_cotangents, random_tangents, tolerance
+from pullback_service.derivatives.adjoint import random_tangents
 from pullback_service.derivatives.chunks import rows_at_once
 from pullback_service.derivatives.coloured import coloured
 from pullback_service.derivatives.dense import Blocks, dense_by_columns, dense_by_rows, times
-from pullback_service.derivatives.jvp import Route, first_right, forward_routes
+from pullback_service.derivatives.routes import Beside, Route, first_right, forward_routes
 from pullback_service.derivatives.run import Point
 from pullback_service.derivatives.vjp import Pullback
 from pullback_service.derivatives.work import Work
@@ -62,17 +62,14 @@ def jacobians(point: Point, mode: Direction, chunk: int | None, work: Work) -> B
         return blocks
     chunk = chunk or rows_at_once(point.plan, point.outputs, point.leaves)
     routes = [] if mode == "reverse" else list(_routes(point, mode, work))
-    try:
-        return first_right(
-            routes,
-            work,
-            lambda linear: dense_by_columns(linear, chunk),
-            lambda blocks: _error(point, blocks, work),
-            tolerance({**point.outputs, **point.leaves}),
-        )
-    except OpFailed:
-        if mode == "forward":
-            work.note("An operator has neither a forward rule nor a second derivative: reverse mode was taken.")
+    if routes:
+        v = random_tangents(point.leaves)
+        beside: Beside[Blocks] = Beside(point, v, lambda blocks: times(blocks, v, point.outputs), work)
+        try:
+            return first_right(routes, work, lambda linear: dense_by_columns(linear, chunk), beside)
+        except OpFailed:
+            if mode == "forward":
+                work.note("Forward mode has not all its rules here, or is wrong: reverse mode was taken.")
     work.mode = "reverse"
     return dense_by_rows(Pullback(point.outputs, point.leaves, work), chunk)
 
@@ -86,9 +83,3 @@ def _routes(point: Point, mode: Direction, work: Work) -> Iterator[Route]:
     for route, build in forward_routes(point, work):
         if mode == "forward" or PASSES[route] * columns < rows:
             yield route, build
-
-
-def _error(point: Point, blocks: Blocks, work: Work) -> float | None:
-    w, v = random_cotangents(point.outputs), random_tangents(point.leaves)
-    gradients = Pullback(point.outputs, point.leaves, work).one(w)
-    return adjoint_error(w, times(blocks, v, point.outputs), gradients, v, point.outputs.values())

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from pullback_schemas.problems import OpFailed
 from pullback_service.derivatives.adjoint import inner
-from pullback_service.derivatives.differences import outputs_at
 from pullback_service.derivatives.linear import Vectors
-from pullback_service.derivatives.run import Point
+from pullback_service.derivatives.run import Point, outputs_at
 from pullback_service.derivatives.work import Work
 
 EPSILON = torch.finfo(torch.float64).eps

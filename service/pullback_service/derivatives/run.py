@@ -85,6 +85,19 @@ def run_steps(plan: Plan, arguments: Mapping[str, Tensor], work: Work, seed: int
     return outputs
 
 
+def shifted(point: Point, vectors: Mapping[str, Tensor], step: float) -> dict[str, Tensor]:
+    """The inputs at x + step v."""
+    primals = {name: argument_of(point.plan, point.inputs, name) for name in vectors}
+    return {**point.inputs, **{name: primals[name] + step * vector for name, vector in vectors.items()}}
+
+
+def outputs_at(point: Point, vectors: Mapping[str, Tensor], step: float, work: Work) -> dict[str, Tensor]:
+    """The outputs of the point at x + step v, without a tape."""
+    with torch.no_grad():
+        outputs = run_steps(point.plan, shifted(point, vectors, step), work, point.seed)
+    return {name: outputs[name] for name in point.outputs}
+
+
 def run_step(step: Step, values: list[Any]) -> Any:
     """The value of one step. Raises OpFailed with its node."""
     args = [fill(argument, values) for argument in step.call.args]
