@@ -322,6 +322,9 @@ FINITE = [
         )
         for name, function in {"as_strided": torch.as_strided, "as_strided_copy": torch.as_strided_copy}.items()
     ),
+    good(node("det.default", "$x"), torch.det, x=real(3, 3)),
+    good(node("linalg_det.default", "$x"), torch.linalg.det, x=real(2, 3, 3)),
+    good(node("polar.default", "$r", "$a"), torch.polar, r=real(3).abs(), a=real(3)),
     good(
         node("as_strided_scatter.default", "$x", "$s", [2, 2], [1, 2], 1),
         lambda x, s: torch.as_strided_scatter(x, s, (2, 2), (1, 2), 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -103,3 +105,31 @@ def test_a_derivative_that_torch_has_wrong_is_not_given(post, answer):
     result = answer("backward", graph=graph, inputs=inputs, grad_tensors=[[1.0, 2.0, 3.0, 4.0]], wrt=["s"])
     assert result["outputs"]["y"]["data"] == [5.0, 2.0, 6.0, 4.0]
     assert result["gradients"]["s"]["data"] == [1.0, 3.0]
+
+
+SINGULAR = torch.tensor([[1.0, 2.0], [2.0, 4.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("operator", ["det", "linalg.det"])
+def test_the_gradient_of_a_singular_determinant_is_not_given_and_its_value_is(post, answer, operator):
+    """It is the adjugate matrix; torch says 0."""
+    leaf = SINGULAR.clone().requires_grad_()
+    assert not torch.autograd.grad(torch.linalg.det(leaf), leaf)[0].any(), "torch is mended; serve it"
+    inputs = {"x": SINGULAR.tolist()}
+    assert answer("forward", graph=f"y = {operator}(x)", inputs=inputs)["outputs"]["y"]["data"] == 0
+    response = post("backward", graph=f"y = {operator}(x)", inputs=inputs)
+    assert (response.status_code, response.json()["code"], response.json()["node"]) == (422, "not_differentiable", "y")
+
+
+@pytest.mark.parametrize("modulus", [0.0, -1.0])
+def test_the_gradient_of_polar_without_a_positive_modulus_is_not_given(post, answer, modulus):
+    """d(r e^(ia))/dr is e^(ia), whatever r; torch says 0 at 0, and has the sign wrong below."""
+    r, a = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (modulus, 0.5))
+    found = torch.autograd.grad(torch.polar(r, a).real, r)[0]
+    assert not torch.allclose(found, torch.cos(a)), "torch is mended; serve it"
+    graph = "y = view_as_real(polar(r, a))"
+    fields = {"inputs": {"r": modulus, "a": 0.5}, "grad_tensors": [[1.0, 0.0]]}
+    response = post("backward", graph=graph, **fields)
+    assert (response.status_code, response.json()["code"]) == (422, "not_differentiable")
+    way_out = "y = view_as_real(complex(r * cos(a), r * sin(a)))"
+    assert answer("backward", graph=way_out, **fields)["gradients"]["r"]["data"] == pytest.approx(math.cos(0.5))

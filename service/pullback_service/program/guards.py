@@ -230,6 +230,29 @@ def _finite(name: str) -> Guard:
     return check
 
 
+def _is_regular(name: str) -> Guard:
+    """Torch says 0 for the gradient of a determinant that is 0; it is the adjugate matrix."""
+
+    def check(arguments: Arguments) -> None:
+        matrix = arguments[name]
+        if matrix.requires_grad and bool((torch.linalg.det(matrix.detach()) == 0).any()):
+            raise NotDifferentiable(
+                "Torch's derivative of the determinant of a singular matrix is wrong, and is not given.",
+                hint="Leave that input out of wrt, or move the matrix away from singularity.",
+            )
+
+    return check
+
+
+def _has_positive_modulus(arguments: Arguments) -> None:
+    modulus = arguments["abs"]
+    if (modulus.requires_grad or arguments["angle"].requires_grad) and bool((modulus.detach() <= 0).any()):
+        raise NotDifferentiable(
+            "Torch's derivative of polar where the modulus is not positive is wrong, and is not given.",
+            hint="Write complex(abs * cos(angle), abs * sin(angle)).",
+        )
+
+
 def _has_right_side(arguments: Arguments) -> None:
     if 0 in arguments["b"].shape:
         raise IncompatibleArguments("There is nothing to solve for.", got=list(arguments["b"].shape))
@@ -331,6 +354,9 @@ VALUE_GUARDS: dict[str, Guard] = {
     # LAPACK's geev without vectors segfaults on NaN and infinity; syev gives finite nonsense.
     "aten.linalg_eigvalsh.default": _finite("self"),
     "aten.linalg_eigvals.default": _finite("self"),
+    "aten.det.default": _is_regular("self"),
+    "aten.linalg_det.default": _is_regular("A"),
+    "aten.polar.default": _has_positive_modulus,
     # A count of NaN is drawn for ever.
     "aten.binomial.default": _finite("count"),
     # Reflected at the border, a coordinate that is not finite becomes an index far outside.
