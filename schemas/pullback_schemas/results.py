@@ -10,14 +10,14 @@ from pullback_schemas.graphs import Graph
 from pullback_schemas.tensors import DType, TensorValue
 from pullback_schemas.wire import WireModel
 
-Direction: TypeAlias = Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"]
+Mode: TypeAlias = Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"]
 Path: TypeAlias = Literal["single", "coloured", "vmapped", "chunked", "looped"]
 
 
 class Way(WireModel):
     """How a derivative was computed."""
 
-    mode: Direction = Field(
+    mode: Mode = Field(
         description="the direction of differentiation; double-reverse: J v as the pullback of the pullback"
     )
     path: Path = Field(description="one pass, many vectors at once (vmap), so many at a time, or one after the other")
@@ -213,7 +213,7 @@ class CheckResult(WireModel):
     cost: Cost | None = Field(description="null where only the run can tell")
 
 
-Mode: TypeAlias = Literal["reverse", "batched_reverse", "forward", "second_order"]
+ConformanceMode: TypeAlias = Literal["reverse", "batched_reverse", "forward", "second_order"]
 
 
 class Conformance(WireModel):
@@ -232,7 +232,7 @@ class OpSummary(WireModel):
     signatures: list[str] = Field(description="of the overloads that are served")
     tier: Literal["open", "guarded", "isolated"] = Field(description="of its freest overload")
     differentiable: bool
-    modes: dict[Mode, Conformance] = Field(
+    modes: dict[ConformanceMode, Conformance] = Field(
         description="the kinds of derivative that were tried, none where no sample calls it"
     )
 
@@ -260,7 +260,7 @@ class OpInfo(WireModel):
     aliases: list[str]
     summary: str | None = Field(description="what it does, in a sentence; null where it is not served")
     differentiable: bool
-    modes: dict[Mode, Conformance]
+    modes: dict[ConformanceMode, Conformance]
     overloads: list[OverloadInfo]
 
 

@@ -268,6 +268,7 @@ ARGUMENTS: dict[str, Row] = {
     "numbers of two kinds": row(
         one("nan_to_num", "$x", 1, 2.5, -3), lambda x: x.nan_to_num(1, 2.5, -3), x=torch.tensor([NAN, INF, -INF])
     ),
+    "infinity before a tensor": row(one("mul", "Infinity", "$x"), lambda x: INF * x, x=real(3)),
     "infinity": row(one("clamp", "$x", "-Infinity", "Infinity"), lambda x: x.clamp(-INF, INF), x=real(3)),
     "nan": row(one("nan_to_num", "$x", "NaN", 1.0), lambda x: x.nan_to_num(NAN, 1.0), x=torch.tensor([NAN, INF, 1.0])),
     "nan to fill with": row(

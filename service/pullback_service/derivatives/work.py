@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
-Mode = Literal["forward", "reverse", "double-reverse", "reverse-over-reverse", "finite-differences"]
-Path = Literal["single", "coloured", "vmapped", "chunked", "looped"]
+from pullback_schemas.results import Mode, Path
+
+__all__ = ["Mode", "Path", "Work"]
 
 
 @dataclass(slots=True)

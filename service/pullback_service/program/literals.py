@@ -79,7 +79,7 @@ def _convert_one(value: Any, base: str, name: str, leniency: Leniency) -> Any:
             if value.is_list:
                 raise MismatchError("a tensor", f"{value}, which is a list of tensors; pick one: {value}.0")
             return value
-        if leniency.numbers_as_tensors and not isinstance(value, str):
+        if leniency.numbers_as_tensors and (not isinstance(value, str) or value in NON_FINITE):
             return _scalar(value, "a tensor or a number", leniency)
         meant = f'; write "${value}"' if isinstance(value, str) and value.isidentifier() else ""
         raise MismatchError("a reference to a tensor" + meant, value)
