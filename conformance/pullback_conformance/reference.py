@@ -31,9 +31,7 @@ class Reference:
         roots = [(y, v) for y, v in zip(self.outputs, cotangents, strict=True) if v is not None]
         outputs, seeds = zip(*roots, strict=True)
         leaves = list(self.leaves.values())
-        found = torch.autograd.grad(
-            outputs, leaves, seeds, allow_unused=True, retain_graph=True, create_graph=on_tape
-        )
+        found = torch.autograd.grad(outputs, leaves, seeds, allow_unused=True, retain_graph=True, create_graph=on_tape)
         return [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)]
 
 

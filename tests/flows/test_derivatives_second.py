@@ -99,6 +99,14 @@ def test_the_second_derivative_of_several_outputs_is_that_of_their_inner_product
     torch.testing.assert_close(result["gradients"]["x"], 3 * v * x**2 + 2 * x)
 
 
+def test_an_integer_output_has_no_part_in_a_second_derivative(derive):
+    x = random(3)
+    fields = {"inputs": {"x": x}, "grad_tensors": {"y": torch.ones(3).double()}}
+    graph = "y = x ** 3; k = argmax(x); return y, k"
+    torch.testing.assert_close(derive("hessian", graph, **fields)["hessian"]["x"]["x"], torch.diag(6 * x))
+    torch.testing.assert_close(derive("hvp", graph, vectors={"x": x}, **fields)["hvp"]["x"], 6 * x * x)
+
+
 def test_vectors_may_belong_to_inputs_outside_of_wrt(derive):
     x, w, v = random(3), random(3, seed=1), random(3, seed=2)
     result = derive("hvp", "y = (x ** 2 * w).sum()", inputs={"x": x, "w": w}, vectors={"w": v}, wrt=["x"])

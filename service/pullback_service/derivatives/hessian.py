@@ -67,7 +67,8 @@ def dense_hessian(hessian: SecondDerivative, point: Point, chunk: int | None) ->
     blocks = dense_by_rows(hessian, chunk or rows_at_once(point.plan, point.leaves), called="The gradient by")
     w, v = random_cotangents(hessian.source), random_tangents(point.leaves)
     transposed = times(blocks, v, point.leaves)  # row i is H e_i, so that this is H^T v
-    error = adjoint_error(w, transposed, hessian.one(v), w, [*point.outputs.values(), *hessian.gradients.values()])
+    values = [*point.only().outputs.values(), *hessian.gradients.values()]
+    error = adjoint_error(w, transposed, hessian.one(v), w, values)
     hessian.work.adjoint_error = error
     if error is not None and error > tolerance(hessian.source):
         raise InconsistentDerivative(
