@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+import math
+import os
 import signal
 import sys
+from socket import socket
+from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
+from typing_extensions import override
 
-from pullback_service.app import create_app
+from pullback_service.app import create_app, create_workers
 from pullback_service.settings import Settings
+from pullback_service.workers.base import AbstractWorkers
 
 KEEP_ALIVE_S = 65
 """Longer than the idle time of common clients and proxies, so that it is they who close."""
@@ -25,18 +32,50 @@ def main() -> None:
     except ValidationError as error:
         sys.exit(f"the settings in the environment do not fit:\n{error}")
     logging.getLogger("pullback").info("settings: %s", settings)
+    if settings.workers * settings.torch_threads > (os.cpu_count() or 1):
+        logging.getLogger("pullback").warning("there are more workers x threads than cores: each will be slower")
     # uvicorn drains on SIGTERM and then raises it again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    app = create_app(settings)
+    workers = create_workers(settings)
+    app = create_app(settings, workers)
     gc.freeze()  # what is loaded now stays; the collector need not walk it again
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.grace_s),
     )
+    server = DrainingServer(config, workers, settings.notice_s)
+    server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+class DrainingServer(uvicorn.Server):
+    """Told to end, it says first that it is not ready, then stops listening, then finishes what runs."""
+
+    def __init__(self, config: uvicorn.Config, workers: AbstractWorkers, notice_s: float) -> None:
+        super().__init__(config)
+        self._workers = workers
+        self._notice_s = notice_s
+
+    @override
+    async def serve(self, sockets: list[socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        is_first = not self.should_exit and self._workers.readiness().status != "draining"
+        self._workers.drain()
+        if is_first and self._notice_s:
+            later = super().handle_exit
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._notice_s, later, sig, frame)
+        else:
+            super().handle_exit(sig, frame)
 
 
 if __name__ == "__main__":

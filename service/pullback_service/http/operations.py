@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from pullback_schemas.problems import Problem
 from pullback_schemas.requests import (
@@ -33,10 +36,16 @@ from pullback_schemas.results import (
     OpInfo,
     OpList,
 )
-from pullback_service.http.body import JSON, check_media, read_body
+from pullback_service.http.body import JSON, Bodies, check_media
 from pullback_service.http.problems import PROBLEM_JSON
+from pullback_service.http.terms import terms_of, while_present
 from pullback_service.settings import Settings
-from pullback_service.workers.base import AbstractWorkers, Call, Reply
+from pullback_service.workers.base import AbstractWorkers, Answer, Call, Reply
+
+READ_IN_S = 60
+"""How long a client may leave a piece of a large answer unread."""
+
+MAX_NAME = 1024
 
 OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
     "forward": (ForwardRequest, ForwardResult, "The values of a graph"),
@@ -53,12 +62,19 @@ OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
 def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter:
     """`POST /v1/<operation>` and the operator catalogue."""
     router = APIRouter(prefix="/v1")
+    bodies = Bodies(settings)
 
     def computing(operation: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             check_media(request.headers)
-            body = await read_body(request, settings.max_body_bytes)
-            return respond(await workers.run(Call(operation, body)))
+            terms = terms_of(request, settings.deadline_s)
+            body = await bodies.read(request)
+            try:
+                with while_present(request):
+                    reply = await workers.run(Call(operation, body), terms)
+            finally:
+                bodies.release(body)
+            return respond(reply)
 
         return answer
 
@@ -77,9 +93,9 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
         )
 
     @router.get("/ops", tags=["operators"], response_model=None, openapi_extra=_documented(OpList), operation_id="ops")
-    async def ops() -> Response:
+    async def ops(request: Request) -> Response:
         """The operators that a graph may call."""
-        return respond(await workers.run(Call("ops", b"")))
+        return respond(await workers.run(Call("ops", b""), terms_of(request, settings.deadline_s)))
 
     @router.get(
         "/ops/{name}",
@@ -88,9 +104,10 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
         openapi_extra=_documented(OpInfo),
         operation_id="op",
     )
-    async def op(name: str) -> Response:
+    async def op(request: Request, name: str) -> Response:
         """One operator: aliases, and the signature of each overload."""
-        return respond(await workers.run(Call("op", name.encode("utf-8", "replace"))))
+        call = Call("op", name.encode("utf-8", "replace")[:MAX_NAME])
+        return respond(await workers.run(call, terms_of(request, settings.deadline_s)))
 
     return router
 
@@ -98,8 +115,27 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
 def respond(reply: Reply) -> Response:
     """A worker's reply as an HTTP response."""
     media = JSON if reply.status < 400 else PROBLEM_JSON
-    headers = {"server-timing": reply.server_timing} if reply.server_timing else None
-    return Response(reply.body, reply.status, headers, media)
+    headers = {"server-timing": reply.server_timing} if reply.server_timing else {}
+    if isinstance(reply.body, bytes):
+        return Response(reply.body, reply.status, headers, media)
+    return SharedResponse(reply.body, reply.status, headers, media)
+
+
+class SharedResponse(Response):
+    """A large answer, sent no faster than the client reads it; given up when it stops reading."""
+
+    def __init__(self, answer: Answer, status: int, headers: dict[str, str], media: str) -> None:
+        super().__init__(None, status, {**headers, "content-length": str(len(answer))}, media)
+        self._answer = answer
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for chunk in self._answer.memory.chunks(self._answer.start):
+            async with asyncio.timeout(READ_IN_S):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        self._answer.memory.close()
 
 
 def _documented(answered: type[BaseModel], sent: type[BaseModel] | None = None) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import sys
 from socket import socket
 from typing import TYPE_CHECKING
 
+from pullback_schemas.problems import Quarantined
 from pullback_service.settings import Settings
 from pullback_service.workers.control import Role
-from pullback_service.workers.frames import receive_call, send_greeting, send_reply
 from pullback_service.workers.kernel import die_with, name_process
+from pullback_service.workers.line import Line
 from pullback_service.workers.sealing import seal
 
 if TYPE_CHECKING:
@@ -24,17 +25,29 @@ def become_worker(connection: socket, role: Role, engine: Engine, settings: Sett
     die_with(parent)
     _yield_to_the_service()
     _close_all_but(connection)
-    engine.settle(threads=settings.torch_threads, is_alone=role is Role.ALONE)
+    line = Line(connection)
+    engine.settle(threads=settings.torch_threads, is_alone=role is Role.ALONE, admit=lambda graph: _admit(graph, line))
     fences = seal(settings)
     name_process(f"pullback-{role.value}")  # from now on it is one
     try:
-        send_greeting(connection, fences)
-        while (call := receive_call(connection)) is not None:
-            send_reply(connection, engine.answer(call))
+        line.greet(fences)
+        while (call := line.receive()) is not None:
+            line.reply(engine.answer(call))
             if role.is_single_use:
                 return
     except ConnectionError:
         return
+
+
+def _admit(digest: bytes, line: Line) -> None:
+    """Called before a graph is even compiled."""
+    line.note(digest)
+    if digest in line.refused:
+        raise Quarantined(
+            "This graph ended the process that ran it, more than once; it is refused for a while.",
+            pointer="/graph",
+            hint="It makes PyTorch crash. Look for indices, lengths and sizes that are out of range.",
+        )
 
 
 def _yield_to_the_service() -> None:

@@ -12,6 +12,9 @@ from pullback_service.workers.worker import LOST, Worker
 log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+FREE_FAILURES = 4
+"""So many workers in a row may be killed from outside without a pause before the next one."""
+
 GREETED_IN_S = 30
 
 
@@ -32,6 +35,7 @@ class Pool:
         self._idle: list[Worker] = []
         self._arrived = asyncio.Event()
         self._starting: set[asyncio.Task[None]] = set()
+        self._failures = 0
 
     def start(self) -> None:
         """Begin to fill it."""
@@ -53,6 +57,11 @@ class Pool:
         """How many are up, lent ones included."""
         return len(self._alive)
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether one worker after the other ended before it had answered anything."""
+        return self._failures > FREE_FAILURES
+
     async def take(self) -> Worker:
         """An idle worker, as soon as there is one. Give it back, or discard it."""
         while not self._idle:
@@ -66,6 +75,7 @@ class Pool:
         """The worker has replied. It is lent again, unless it has served its time or ended since."""
         if worker not in self._alive:
             return
+        self._failures = 0
         if worker.served < self._recycle_after:
             self._offer(worker)
         else:
@@ -97,15 +107,17 @@ class Pool:
             task.add_done_callback(self._starting.discard)
 
     async def _start_one(self) -> None:
-        """Start a worker; if it does not come up, pause and try again, longer each time."""
-        pause = SHORTEST_PAUSE_S
+        """Start a worker; after several that came to nothing, pause before, longer each time."""
         while True:
+            if self.is_failing:
+                pause = min(SHORTEST_PAUSE_S * 2 ** min(self._failures - FREE_FAILURES, 16), LONGEST_PAUSE_S)
+                log.error("%d workers in a row came to nothing; next try in %g s", self._failures, pause)
+                await asyncio.sleep(pause)
             try:
                 worker = await self._started()
             except (*LOST, OSError, ValueError) as error:
-                log.error("a worker did not start (%r); next try in %g s", error, pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                log.error("a worker did not start: %r", error)
+                self._failures += 1
             else:
                 self._welcome(worker)
                 return
@@ -135,6 +147,7 @@ class Pool:
         """Replace the worker even while nobody uses it."""
         if worker in self._alive:
             log.warning("worker %d ended", worker.pid)
+            self._failures += not worker.served
             self.discard(worker)
 
 
