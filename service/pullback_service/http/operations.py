@@ -116,9 +116,9 @@ def respond(reply: Reply) -> Response:
     """A worker's reply as an HTTP response."""
     media = JSON if reply.status < 400 else PROBLEM_JSON
     headers = {"server-timing": reply.server_timing} if reply.server_timing else {}
-    if isinstance(reply.body, bytes):
-        return Response(reply.body, reply.status, headers, media)
-    return SharedResponse(reply.body, reply.status, headers, media)
+    if reply.shared is not None:
+        return SharedResponse(reply.shared, reply.status, headers, media)
+    return Response(reply.body, reply.status, headers, media)
 
 
 class SharedResponse(Response):

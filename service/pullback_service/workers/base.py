@@ -45,11 +45,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP status, the bytes of the answer, and how long its phases took."""
+    """An HTTP status, the bytes of the answer, and how long its phases took.
+
+    The body of a large answer may be `shared` instead.
+    """
 
     status: int
-    body: bytes | Answer
+    body: bytes
     server_timing: str = ""
+    shared: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

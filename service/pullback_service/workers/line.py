@@ -72,7 +72,6 @@ class Line:
 
     def reply(self, reply: Reply) -> None:
         """Send a reply whole, a small one in one piece: every piece wakes the HTTP process."""
-        assert isinstance(reply.body, bytes)
         timing = reply.server_timing.encode()
         is_shared = len(reply.body) > INLINE_BYTES
         if is_shared:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from pullback_schemas.problems import Busy, DeadlineExceeded, OpCrashed, WorkerDied
 from pullback_service.settings import Settings
-from pullback_service.workers.base import NEEDS_ISOLATION, AbstractWorkers, Answer, Call, Readiness, Reply, Terms
+from pullback_service.workers.base import NEEDS_ISOLATION, AbstractWorkers, Call, Readiness, Reply, Terms
 from pullback_service.workers.control import Role
 from pullback_service.workers.forking import ForkServer
 from pullback_service.workers.pool import Pool
@@ -115,7 +115,7 @@ class ProcessWorkers(AbstractWorkers):
             hint="The graph probably makes PyTorch crash. Other requests are not affected.",
         )
 
-    async def _run_alone(self, call: Call, caller: str, reason: bytes | Answer, deadline: Deadline) -> Reply:
+    async def _run_alone(self, call: Call, caller: str, reason: bytes, deadline: Deadline) -> Reply:
         """The answer of a fresh process. It is not tried again: what crashed once, crashes."""
         try:
             return await self._run_in(self._alone, call, caller, deadline)
@@ -153,9 +153,8 @@ class ProcessWorkers(AbstractWorkers):
             raise Busy("No worker came up before the deadline.", hint="Try again soon.") from None
 
 
-def _crashed(reason: bytes | Answer) -> OpCrashed:
+def _crashed(reason: bytes) -> OpCrashed:
     """The problem of the nodes that a worker named when it asked for isolation."""
-    assert isinstance(reason, bytes)
     nodes = json.loads(reason)["nodes"]
     names = ", ".join(f"{node['op']} (node {node['node']!r})" for node in nodes)
     return OpCrashed(

@@ -61,10 +61,11 @@ class Worker:
         server_timing = (await self.reader.readexactly(head.timing_size)).decode("ascii", "replace")
         if not (server_timing.isascii() and server_timing.isprintable()):
             raise GarbledReply("a worker sent what is no header")
-        body = self._shared_answer(head) if head.is_shared else await self.reader.readexactly(head.body_size)
+        shared = self._shared_answer(head) if head.is_shared else None
+        body = b"" if head.is_shared else await self.reader.readexactly(head.body_size)
         if self.writer.transport.get_write_buffer_size():
             raise GarbledReply("a worker answered before it had read the call")
-        return Reply(head.status, body, server_timing)
+        return Reply(head.status, body, server_timing, shared)
 
     def _send(self, call: Call, refused: Sequence[bytes]) -> None:
         descriptors = [call.body.descriptor] if isinstance(call.body, SharedBytes) else []
