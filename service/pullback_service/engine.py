@@ -91,7 +91,14 @@ def build_engine(settings: Settings) -> Engine:
     """A warm engine. It has used one thread only, so that the process may still be forked; it must settle yet."""
     torch.set_num_threads(1)
     engine = Engine(
-        Limits(settings.max_nodes, settings.max_tensor_elements, settings.max_total_elements),
+        Limits(
+            max_nodes=settings.max_nodes,
+            max_tensor_elements=settings.max_tensor_elements,
+            max_total_elements=settings.max_total_elements,
+            max_memory_bytes=settings.worker_memory_bytes,
+            max_touched_elements=settings.max_touched_elements,
+            max_flops=settings.max_flops,
+        ),
         settings.max_answer_bytes,
     )
     engine.warm_up()

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
         description="worker processes; by default one a core, fewer with several threads each",
     )
     worker_memory_bytes: int = Field(
-        default=8 * 2**30, ge=2**26, description="bytes that one worker may take beyond what it starts with"
+        default=8 * 2**30, ge=2**27, description="bytes that one worker may take beyond what it starts with"
     )
     recycle_after: int = Field(default=10_000, ge=1, description="requests that one worker process answers")
     single_use: bool = Field(default=False, description="a fresh worker process for every request")
@@ -54,3 +54,9 @@ class Settings(BaseSettings):
     max_nodes: int = Field(default=10_000, ge=1, description="nodes of one graph")
     max_tensor_elements: int = Field(default=2**26, ge=1, description="elements of any one tensor")
     max_total_elements: int = Field(default=2**28, ge=1, description="elements of all values of a graph")
+    max_touched_elements: int = Field(
+        default=2**35, ge=1, description="elements that a run reads and writes, estimated before it"
+    )
+    max_flops: int = Field(
+        default=2**42, ge=1, description="floating-point operations of products and linear algebra, estimated"
+    )

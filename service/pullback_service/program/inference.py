@@ -68,6 +68,9 @@ class Limits:
     max_nodes: int
     max_tensor_elements: int
     max_total_elements: int
+    max_memory_bytes: int
+    max_touched_elements: int
+    max_flops: int
 
 
 @dataclass(frozen=True, slots=True)
