@@ -1,24 +1,25 @@
 """What a run will take, told from its plan: bytes at the peak, elements touched, floating-point operations.
 
 Memory is counted in storages, so that views cost nothing, each from the step that makes it to its last use; what the
-backward pass needs is asked of the tape that torch recorded for the fake values. What kernels allocate inside is not
-seen, nor are values whose size only the run can tell: the limit on the worker's memory stands behind the estimate.
+backward pass needs is asked of the tape that torch recorded for the fake values. What a kernel allocates for itself is
+not seen, nor are values whose size only the run can tell: the limit on the worker's memory stands behind the estimate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pullback_schemas.problems import LimitExceeded, MemoryLimit
 from pullback_service.program.failures import tensors_in
 from pullback_service.program.inference import Inferred, Limits
+from pullback_service.program.metering import Spent
 from pullback_service.program.program import Program, Step
-from pullback_service.program.references import fill
 
 SLACK, BASE_BYTES = 1.25, 64 * 2**20
 """A process takes 7 to 21 % more than its tensors, and some for itself."""
@@ -26,47 +27,22 @@ SLACK, BASE_BYTES = 1.25, 64 * 2**20
 BACKWARD_PASSES = 3
 """A forward and a backward run cost about three forward runs."""
 
-LINALG_STEPS = 10
-"""A decomposition of an n x n matrix costs some multiples of n^3."""
-
-_INNER = {"matmul": 0, "mm": 0, "bmm": 0, "mv": 0, "linear": 0, "addmm": 1, "addmv": 1, "baddbmm": 1, "addbmm": 1}
-"""Products that cost two operations a result and size of the last axis of this argument."""
-
-_LINALG = ("linalg_", "cholesky", "svd", "qr", "pinverse", "logdet", "slogdet", "det", "inverse")
+Storages = Mapping[int, int]
+"""Bytes by storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """An estimate; `largest` is the step that makes the most bytes, `heaviest` that with the most operations."""
+    """An estimate of one run."""
 
     peak_bytes: int
     touched: int
     flops: int
-    largest: Step | None
-    heaviest: Step | None
 
 
-def estimate(program: Program, inferred: Inferred, *, is_backward: bool) -> Cost:
-    """What one run takes; forward, or forward and backward."""
-    touched = flops = most_bytes = most_flops = 0
-    largest = heaviest = None
-    for step in program.steps:
-        results = tensors_in(inferred.values[step.slot])
-        arguments = [t for ref in step.refs for t in tensors_in(inferred.values[ref.slot])]
-        touched += sum(t.numel() for t in [*arguments, *results])
-        made, spent = sum(map(_bytes, results)), _flops(step, inferred.values, results)
-        flops += spent
-        if made > most_bytes:
-            most_bytes, largest = made, step
-        if spent > most_flops:
-            most_flops, heaviest = spent, step
-    factor = BACKWARD_PASSES if is_backward else 1
-    peak = _peak(program, inferred, is_backward=is_backward)
-    return Cost(peak, touched * factor, flops * factor, largest, heaviest)
-
-
-def refuse_over_budget(cost: Cost, limits: Limits) -> None:
-    """Raise MemoryLimit or LimitExceeded, naming the node that takes most."""
+def refuse_over_budget(program: Program, inferred: Inferred, limits: Limits, *, is_backward: bool) -> None:
+    """Raise MemoryLimit or LimitExceeded, naming the node that takes most of it."""
+    cost = estimate(program, inferred, is_backward=is_backward)
     needed = int(cost.peak_bytes * SLACK) + BASE_BYTES
     if needed > limits.max_memory_bytes:
         raise MemoryLimit(
@@ -74,99 +50,97 @@ def refuse_over_budget(cost: Cost, limits: Limits) -> None:
             expected=limits.max_memory_bytes,
             got=needed,
             hint="Send smaller tensors. The node named makes the largest value.",
-            **_at(cost.largest),
+            **_at(program.steps, [spent.largest_bytes for spent in inferred.spent]),
         )
-    for what, got, limit in (
-        ("elements read and written", cost.touched, limits.max_touched_elements),
-        ("floating-point operations", cost.flops, limits.max_flops),
+    for what, got, limit, by_step in (
+        ("elements read and written", cost.touched, limits.max_touched_elements, [s.touched for s in inferred.spent]),
+        ("floating-point operations", cost.flops, limits.max_flops, [s.flops for s in inferred.spent]),
     ):
         if got > limit:
             raise LimitExceeded(
                 f"The run would take about {got:,} {what}; the limit is {limit:,}.",
                 expected=limit,
                 got=got,
-                **_at(cost.heaviest or cost.largest),
+                hint="Send less work at once. The node named takes most of it.",
+                **_at(program.steps, by_step),
             )
 
 
-def _at(step: Step | None) -> dict[str, Any]:
-    return {} if step is None else {"pointer": step.pointer, "node": step.id}
+def estimate(program: Program, inferred: Inferred, *, is_backward: bool) -> Cost:
+    """What one run takes; forward, or forward and backward."""
+    passes = BACKWARD_PASSES if is_backward else 1
+    touched = sum(spent.touched for spent in inferred.spent)
+    flops = sum(spent.flops for spent in inferred.spent)
+    return Cost(_peak(program, inferred, is_backward=is_backward), touched * passes, flops * passes)
 
 
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage().nbytes())
+def _at(steps: Sequence[Step], amounts: Sequence[int]) -> dict[str, Any]:
+    if not steps:
+        return {}
+    step = steps[max(range(len(steps)), key=amounts.__getitem__)]
+    return {"pointer": step.pointer, "node": step.id}
 
 
 def _peak(program: Program, inferred: Inferred, *, is_backward: bool) -> int:
-    values, first = inferred.values, len(program.arguments)
-    arguments = {_storage(t): _bytes(t) for value in values[:first] for t in tensors_in(value)}
-    outputs = {_storage(t): _bytes(t) for ref in program.outputs.values() for t in tensors_in(values[ref.slot])}
-    tape = _tape(values, program) if is_backward else {}
-    kept = {**arguments, **outputs, **tape}
-    passing = _passing_peak(program, values, set(kept))
+    made = [_storages(tensors_in(value)) for value in inferred.values]
+    arguments = range(len(program.arguments))
+    kept: dict[int, int] = {}
+    for slot in [*arguments, *(ref.slot for ref in program.outputs.values())]:
+        kept |= made[slot]
     if not is_backward:
-        return sum(kept.values()) + passing
-    gradients = sum(_bytes(t) for value in values[:first] for t in tensors_in(value) if t.requires_grad)
-    return sum(kept.values()) + max(passing, gradients + _passing_peak(program, values, set()))
+        return sum(kept.values()) + _passing_peak(program, made, kept, inferred.spent)
+    kept |= _tape([t for ref in program.outputs.values() for t in tensors_in(inferred.values[ref.slot])])
+    forward = _passing_peak(program, made, kept, inferred.spent)
+    gradients = sum(_bytes(t) for slot in arguments for t in tensors_in(inferred.values[slot]) if t.requires_grad)
+    backward = gradients + _passing_peak(program, made, {}, inferred.spent)
+    return sum(kept.values()) + max(forward, backward)
 
 
-def _passing_peak(program: Program, values: Sequence[Any], kept: set[int]) -> int:
+def _passing_peak(program: Program, made: Sequence[Storages], kept: Storages, spent: Sequence[Spent]) -> int:
     """The most bytes at one time of what steps make and is dropped after its last use."""
     users: dict[int, int] = {}
     peak = now = 0
-    for step, unused in zip(program.steps, program.last_uses, strict=True):
-        for tensor in tensors_in(values[step.slot]):
-            storage = _storage(tensor)
+    for step, unused, inside in zip(program.steps, program.last_uses, spent, strict=True):
+        peak = max(peak, now + inside.largest_bytes)
+        for storage, size in made[step.slot].items():
             if storage not in kept:
-                now += 0 if users.get(storage) else _bytes(tensor)
+                now += 0 if users.get(storage) else size
                 users[storage] = users.get(storage, 0) + 1
         peak = max(peak, now)
         for slot in unused:
-            for tensor in tensors_in(values[slot]):
-                storage = _storage(tensor)
+            for storage, size in made[slot].items():
                 if users.get(storage):
                     users[storage] -= 1
-                    now -= 0 if users[storage] else _bytes(tensor)
+                    now -= 0 if users[storage] else size
     return peak
 
 
-def _tape(values: Sequence[Any], program: Program) -> dict[int, int]:
-    """The storages that torch's recorded derivative functions hold on to, and their bytes."""
-    waiting = [t.grad_fn for ref in program.outputs.values() for t in tensors_in(values[ref.slot])]
+def _tape(outputs: Sequence[Tensor]) -> dict[int, int]:
+    """The storages that torch's recorded derivative functions hold on to."""
+    waiting = [tensor.grad_fn for tensor in outputs]
     seen: set[Any] = set()
     held: dict[int, int] = {}
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        held |= {_storage(tensor): _bytes(tensor) for tensor in _saved(node)}
-        waiting += [following for following, _ in node.next_functions]
+    with torch._C._DisableTorchDispatch():  # as fake tensors, each would take 90 us
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            for name in _saved_by(type(node)):
+                held |= _storages(tensors_in(getattr(node, name)))
+            waiting += [following for following, _ in node.next_functions]
     return held
 
 
-def _saved(node: Any) -> Iterator[Tensor]:
-    for name in dir(type(node)):
-        if name.startswith("_saved_"):
-            yield from tensors_in(getattr(node, name))
+@cache
+def _saved_by(function: type) -> list[str]:
+    """The attributes in which a kind of derivative function keeps values; torch has some hundred kinds."""
+    return [name for name in dir(function) if name.startswith("_saved_")]
 
 
-def _flops(step: Step, values: Sequence[Any], results: list[Tensor]) -> int:
-    packet = step.call.operator.packet
-    if not results:  # unknown before the run, as it is where an argument is
-        return 0
-    tensors = [tensor for argument in step.call.args for tensor in tensors_in(fill(argument, values))]
-    if not tensors:
-        return 0
-    if packet in _INNER:
-        inner = tensors[min(_INNER[packet], len(tensors) - 1)]
-        return 2 * results[0].numel() * (inner.shape[-1] if inner.dim() else 1)
-    if packet.startswith("conv") and len(tensors) > 1:
-        return 2 * results[0].numel() * prod(tensors[1].shape[1:])
-    if packet.startswith(_LINALG):
-        return LINALG_STEPS * tensors[0].numel() * (max(tensors[0].shape[-2:]) if tensors[0].dim() > 1 else 1)
-    return 0
+def _storages(tensors: Sequence[Tensor]) -> dict[int, int]:
+    return {tensor.untyped_storage()._cdata: _bytes(tensor) for tensor in tensors}
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.untyped_storage().nbytes()
