@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Callable
 from socket import socket
 from types import FrameType
 
@@ -22,6 +23,9 @@ from pullback_service.workers.base import AbstractWorkers
 
 KEEP_ALIVE_S = 65
 """Longer than the idle time of common clients and proxies, so that it is they who close."""
+
+LAST_WORDS_S = 2
+"""What is given up after the grace is told so; then connections are closed."""
 
 
 def main() -> None:
@@ -46,21 +50,23 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(settings.grace_s),
+        timeout_graceful_shutdown=math.ceil(settings.grace_s) + LAST_WORDS_S,
     )
-    server = DrainingServer(config, workers, settings.notice_s)
+    server = DrainingServer(config, workers, settings)
     server.run()
     if not server.started:
         sys.exit(1)
 
 
 class DrainingServer(uvicorn.Server):
-    """Told to end, it says first that it is not ready, then stops listening, then finishes what runs."""
+    """Told to end, it says first that it is not ready, then stops listening, then finishes what runs, for a while."""
 
-    def __init__(self, config: uvicorn.Config, workers: AbstractWorkers, notice_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, workers: AbstractWorkers, settings: Settings) -> None:
         super().__init__(config)
         self._workers = workers
-        self._notice_s = notice_s
+        self._notice_s = settings.notice_s
+        self._patience_s = settings.notice_s + settings.grace_s
+        self._is_told = False
 
     @override
     async def serve(self, sockets: list[socket] | None = None) -> None:
@@ -69,13 +75,16 @@ class DrainingServer(uvicorn.Server):
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        is_first = not self.should_exit and self._workers.readiness().status != "draining"
-        self._workers.drain()
-        if is_first and self._notice_s:
-            later = super().handle_exit
-            self._loop.call_soon_threadsafe(self._loop.call_later, self._notice_s, later, sig, frame)
-        else:
+        if self._is_told:  # twice is in earnest
             super().handle_exit(sig, frame)
+            return
+        self._is_told = True
+        self._workers.drain()
+        self._later(self._notice_s, super().handle_exit, sig, frame)
+        self._later(self._patience_s, self._workers.give_up)
+
+    def _later(self, seconds: float, act: Callable[..., None], *arguments: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.call_later, seconds, act, *arguments)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ MAY_IMPORT = {
         {"operations", "derivatives", "program", "protocols", "library", "clock"},
     ),
     "service/pullback_service/workers": (
-        {"cachetools", "pullback_schemas"},
+        {"cachetools", "pydantic", "pullback_schemas"},
         {"workers", "settings", "engine"},  # engine: inside functions only, see below
     ),
 }

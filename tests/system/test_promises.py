@@ -7,11 +7,13 @@ import json
 import os
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+CHANGED_IN_S = 30
 FORM = {"graph": "y = (x * x).sum()", "inputs": {"x": [3.0]}}
 HEAVY = {
     "graph": "\n".join(["h0 = full([700, 700], 0.001) * x"] + [f"h{k + 1} = tanh(h{k} @ h0)" for k in range(200)]),
@@ -29,9 +31,14 @@ def ready(url: str) -> dict:
     return httpx.get(f"{url}/health/ready", timeout=10).json()
 
 
+def await_count(url: str, what: str, count: int) -> None:
+    bound = time.monotonic() + CHANGED_IN_S
+    while ready(url)["workers"][what] != count:
+        assert time.monotonic() < bound, f"there are never {count} {what}"
+
+
 def await_busy(url: str, count: int = 1) -> None:
-    while ready(url)["workers"]["busy"] != count:
-        pass
+    await_count(url, "busy", count)
 
 
 # Deadlines and cancellation
@@ -90,14 +97,8 @@ def test_a_client_that_leaves_frees_its_place_in_the_queue(own_service):
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(httpx.post, f"{url}/v1/forward", json=HEAVY, timeout=60)
         await_busy(url)
-
-        def until_waiting() -> None:
-            while ready(url)["workers"]["waiting"] != 1:
-                assert not running.done()
-
-        send_and_leave(url, FORM, until_waiting)
-        while ready(url)["workers"]["waiting"]:
-            pass
+        send_and_leave(url, FORM, lambda: await_count(url, "waiting", 1))
+        await_count(url, "waiting", 0)
         assert running.result().status_code == 200
     assert ready(url)["workers"]["restarted"] == 0
 
@@ -249,13 +250,14 @@ def test_told_to_end_the_service_says_so_before_it_stops_listening(start_service
     process.stderr.close()
 
 
-def test_what_still_runs_after_the_grace_is_given_up(start_service):
-    process, url = start_service(WORKERS="1", GRACE_S="1")
-    long = {**HEAVY, "graph": HEAVY["graph"].replace("700", "1500")}
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(httpx.post, f"{url}/v1/forward", json=long, timeout=60)
-        await_busy(url)
+def test_what_still_runs_and_waits_after_the_grace_is_given_up_and_told_so(start_service):
+    process, url = start_service(WORKERS="1", GRACE_S="0")
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(httpx.post, f"{url}/v1/forward", json=HEAVY, timeout=60) for _ in range(2)]
+        await_count(url, "waiting", 1)
         process.terminate()
-        assert process.wait(timeout=30) == 0
-        assert running.exception() or running.result().status_code >= 500
+        answers = [task.result() for task in asked]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "busy")] * 2
+    assert all(answer.headers["retry-after"] for answer in answers)
+    assert process.wait(timeout=30) == 0
     process.stderr.close()

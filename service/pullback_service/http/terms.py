@@ -12,6 +12,7 @@ from pullback_schemas.problems import InvalidField
 from pullback_service.workers.base import Terms
 
 TIMEOUT = "pullback-timeout"
+PATIENCE_S = 0.02
 
 
 def terms_of(request: Request, deadline_s: float) -> Terms:
@@ -37,16 +38,23 @@ def _seconds(text: str) -> float:
 
 
 class while_present:  # reads as a conjunction: `with while_present(request):`
-    """The block is cancelled when the client goes away, and raises ClientDisconnect. The body must have been read."""
+    """The block is cancelled when the client goes away, and raises ClientDisconnect. The body must have been read.
+
+    Nobody watches before PATIENCE_S: most answers come sooner, and a task for each of them would cost its share.
+    """
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._watch: asyncio.Task[None] | None = None
         self._has_gone = False
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._begin)
+
+    def _begin(self) -> None:
         self._watch = asyncio.create_task(self._wait())
 
     async def _wait(self) -> None:
@@ -56,7 +64,9 @@ class while_present:  # reads as a conjunction: `with while_present(request):`
         self._task.cancel()
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        self._watch.cancel()
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         if self._has_gone:
             self._task.uncancel()
             raise ClientDisconnect from None

@@ -76,6 +76,10 @@ class AbstractWorkers(ABC):
         """Refuse new calls from now on; what runs and waits is finished."""
 
     @abstractmethod
+    def give_up(self) -> None:
+        """End what still runs and waits; its callers get Busy."""
+
+    @abstractmethod
     async def stop(self) -> None:
         """End every process and thread that was started."""
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pullback_schemas.problems import problem_classes
 from pullback_service.workers.base import NEEDS_ISOLATION, Call
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
@@ -23,7 +24,7 @@ NOTE = struct.Struct("!I32s")
 DIGEST_BYTES = 32
 MAX_REFUSED = 64
 DESCRIPTORS = 2
-STATUSES = {NEEDS_ISOLATION, *range(200, 600)}
+STATUSES = {NEEDS_ISOLATION, 200, *(kind.status for kind in problem_classes().values())}
 
 _BODY_IS_SHARED, _HAS_ANSWER_MEMORY = 1, 2
 

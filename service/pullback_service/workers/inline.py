@@ -41,6 +41,10 @@ class InlineWorkers(AbstractWorkers):
         self._is_draining = True
 
     @override
+    def give_up(self) -> None:
+        """Nothing: a thread cannot be ended."""
+
+    @override
     async def stop(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 

@@ -33,6 +33,7 @@ class Pool:
         self._recycle_after = 1 if role.is_single_use else recycle_after
         self._alive: set[Worker] = set()
         self._idle: list[Worker] = []
+        self._leaving: set[Worker] = set()
         self._arrived = asyncio.Event()
         self._starting: set[asyncio.Task[None]] = set()
         self._failures = 0
@@ -41,16 +42,21 @@ class Pool:
         """Begin to fill it."""
         self._fill()
 
-    async def stop(self) -> None:
-        """End every worker."""
+    def end(self) -> None:
+        """Kill every worker, lent ones included; there will be no others."""
         self._size = 0
         for task in self._starting:
             task.cancel()
-        await asyncio.gather(*self._starting, return_exceptions=True)
-        leaving, self._alive = self._alive, set()
-        for worker in leaving:
+        self._leaving |= self._alive
+        self._alive, self._idle = set(), []
+        for worker in self._leaving:
             worker.kill()
-        await asyncio.gather(*(worker.ended() for worker in leaving))
+
+    async def stop(self) -> None:
+        """End every worker, and await that they have ended."""
+        self.end()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        await asyncio.gather(*(worker.ended() for worker in self._leaving))
 
     @property
     def ready(self) -> int:
@@ -73,13 +79,13 @@ class Pool:
 
     def give_back(self, worker: Worker) -> None:
         """The worker has replied. It is lent again, unless it has served its time or ended since."""
-        if worker not in self._alive:
-            return
         self._failures = 0
-        if worker.served < self._recycle_after:
-            self._offer(worker)
-        else:
+        if worker.served >= self._recycle_after:
             self._remove(worker)
+        elif worker.has_ended:
+            self.discard(worker)
+        elif worker in self._alive:
+            self._offer(worker)
 
     def discard(self, worker: Worker) -> None:
         """The worker died, hangs, or is no longer to be trusted."""
@@ -128,11 +134,11 @@ class Pool:
         try:
             async with asyncio.timeout(GREETED_IN_S):
                 await worker.greet()
+            if worker.has_ended:
+                raise ConnectionError("it ended right after its greeting")
         except BaseException:
             worker.kill()
             raise
-        if worker.has_ended:
-            raise ConnectionError("it ended right after its greeting")
         return worker
 
     def _welcome(self, worker: Worker) -> None:
@@ -144,8 +150,8 @@ class Pool:
         self._offer(worker)
 
     def _on_exit(self, worker: Worker) -> None:
-        """Replace the worker even while nobody uses it."""
-        if worker in self._alive:
+        """Replace a worker that ends while nobody uses it. Whoever has borrowed one may still read its last reply."""
+        if worker in self._idle:
             log.warning("worker %d ended", worker.pid)
             self._failures += not worker.served
             self.discard(worker)

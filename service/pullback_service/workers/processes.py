@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from dataclasses import dataclass
 
 from typing_extensions import override
 
-from pullback_schemas.problems import Busy, DeadlineExceeded, OpCrashed, WorkerDied
+from pullback_schemas.problems import Busy, DeadlineExceeded, ProblemError, WorkerDied
 from pullback_service.settings import Settings
 from pullback_service.workers.base import NEEDS_ISOLATION, AbstractWorkers, Call, Readiness, Reply, Terms
 from pullback_service.workers.control import Role
 from pullback_service.workers.forking import ForkServer
+from pullback_service.workers.isolation import Isolation, crashed, read_isolation
 from pullback_service.workers.pool import Pool
 from pullback_service.workers.quarantine import Quarantine
 from pullback_service.workers.queue import Queue
@@ -45,6 +45,7 @@ class ProcessWorkers(AbstractWorkers):
         self._queue = Queue(settings.workers, settings.max_waiting)
         self._quarantine = Quarantine(settings.quarantine_s)
         self._is_draining = False
+        self._has_given_up = False
 
     @override
     async def start(self) -> None:
@@ -55,6 +56,13 @@ class ProcessWorkers(AbstractWorkers):
     @override
     def drain(self) -> None:
         self._is_draining = True
+
+    @override
+    def give_up(self) -> None:
+        self._has_given_up = True
+        self._queue.close()
+        self._ordinary.end()
+        self._alone.end()
 
     @override
     async def stop(self) -> None:
@@ -71,7 +79,7 @@ class ProcessWorkers(AbstractWorkers):
         try:
             reply = await self._run_ordinary(call, terms.caller, deadline)
             if reply.status == NEEDS_ISOLATION:
-                return await self._run_alone(call, terms.caller, reply.body, deadline)
+                return await self._run_alone(call, terms.caller, read_isolation(reply.body), deadline)
             return reply
         finally:
             self._queue.leave(is_large=is_large)
@@ -115,52 +123,44 @@ class ProcessWorkers(AbstractWorkers):
             hint="The graph probably makes PyTorch crash. Other requests are not affected.",
         )
 
-    async def _run_alone(self, call: Call, caller: str, reason: bytes, deadline: Deadline) -> Reply:
+    async def _run_alone(self, call: Call, caller: str, isolation: Isolation, deadline: Deadline) -> Reply:
         """The answer of a fresh process. It is not tried again: what crashed once, crashes."""
         try:
-            return await self._run_in(self._alone, call, caller, deadline)
+            reply = await self._run_in(self._alone, call, caller, deadline)
         except LOST:
-            raise _crashed(reason) from None
+            raise crashed(isolation) from None
+        if reply.status == NEEDS_ISOLATION:  # it was told that it is alone, and has lost its mind
+            raise crashed(isolation)
+        return reply
 
     async def _run_in(self, pool: Pool, call: Call, caller: str, deadline: Deadline) -> Reply:
-        worker = await self._take(pool, deadline)
+        worker = None
         try:
             async with asyncio.timeout_at(deadline.at):
+                worker = await pool.take()
                 reply = await worker.exchange(call, self._quarantine.refused(caller))
-        except TimeoutError:
-            log.warning("worker %d ran past the deadline of a request", worker.pid)
-            pool.discard(worker)
-            raise DeadlineExceeded(
-                f"The request took longer than {deadline.allowed_s:g} s.", hint="Send less work at once."
-            ) from None
-        except LOST:
-            pool.discard(worker)
-            graph = await worker.killer()
-            if graph is not None:
-                self._quarantine.blame(caller, graph)
-            raise
-        except BaseException:
-            pool.discard(worker)
+        except BaseException as error:
+            if worker is not None:
+                pool.discard(worker)
+            if isinstance(error, TimeoutError):
+                raise _overrun(worker, deadline) from None
+            if worker is not None and isinstance(error, LOST):
+                await self._ask_why(worker, caller)
             raise
         pool.give_back(worker)
         return reply
 
-    async def _take(self, pool: Pool, deadline: Deadline) -> Worker:
-        try:
-            async with asyncio.timeout_at(deadline.at):
-                return await pool.take()
-        except TimeoutError:
-            raise Busy("No worker came up before the deadline.", hint="Try again soon.") from None
+    async def _ask_why(self, worker: Worker, caller: str) -> None:
+        """A graph that ended its worker is held against its caller. Raises Busy when it was this service that did."""
+        if self._has_given_up:
+            raise Busy("The service ends, and this took too long.", hint="Another one may take over.") from None
+        graph = await worker.killer()
+        if graph is not None:
+            self._quarantine.blame(caller, graph)
 
 
-def _crashed(reason: bytes) -> OpCrashed:
-    """The problem of the nodes that a worker named when it asked for isolation."""
-    nodes = json.loads(reason)["nodes"]
-    names = ", ".join(f"{node['op']} (node {node['node']!r})" for node in nodes)
-    return OpCrashed(
-        f"The process that ran this graph alone ended in the middle: {names} crashed on these arguments.",
-        pointer=nodes[0]["pointer"] if len(nodes) == 1 else "/graph",
-        node=nodes[0]["node"] if len(nodes) == 1 else None,
-        got=nodes,
-        hint="Its kernel does not check its arguments. Look for indices, lengths and sizes that are out of range.",
-    )
+def _overrun(worker: Worker | None, deadline: Deadline) -> ProblemError:
+    if worker is None:
+        return Busy("No worker came up before the deadline.", hint="Try again soon.")
+    log.warning("worker %d ran past the deadline of a request", worker.pid)
+    return DeadlineExceeded(f"The request took longer than {deadline.allowed_s:g} s.", hint="Send less work at once.")

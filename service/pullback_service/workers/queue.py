@@ -32,6 +32,12 @@ class Lane:
             del self._callers[caller]
         return caller, turn
 
+    def clear(self) -> list[Turn]:
+        """Everyone leaves."""
+        turns = [turn for queued in self._callers.values() for turn in queued]
+        self._callers.clear()
+        return turns
+
     def last_of(self, caller: str) -> Turn | None:
         """The caller's newest call."""
         return self._callers[caller][-1] if caller in self._callers else None
@@ -100,6 +106,14 @@ class Queue:
         self._large_taken -= is_large
         self._admit()
 
+    def close(self) -> None:
+        """Whoever waits gets Busy."""
+        for lane in (self._small, self._large):
+            for turn in lane.clear():
+                if not turn.done():
+                    turn.set_exception(Busy("The service is about to end.", hint="Another one may take over."))
+        self._waiting.clear()
+
     def _is_open(self, *, is_large: bool) -> bool:
         return self.taken < self._slots and not (is_large and self._large_taken >= self._max_large)
 
@@ -143,5 +157,6 @@ class Queue:
             if turn is not None:
                 lane.leave(greediest, turn)
                 self._forget(greediest)
-                turn.set_exception(Busy("The queue is full, and others wait with fewer requests.", hint="Send fewer."))
+                if not turn.done():  # done: its client has gone this very moment
+                    turn.set_exception(Busy("The queue is full, and others wait with fewer.", hint="Send fewer."))
                 return

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pullback_service.workers.base import Answer, Call, Reply
+from pullback_service.workers.base import NEEDS_ISOLATION, Answer, Call, Reply
 from pullback_service.workers.frames import (
     GREETING,
     NOTE,
@@ -21,6 +21,7 @@ from pullback_service.workers.frames import (
     pack_call,
     unpack_reply_head,
 )
+from pullback_service.workers.isolation import read_isolation
 from pullback_service.workers.shared import SharedBytes
 
 LOST = (ConnectionError, asyncio.IncompleteReadError)
@@ -65,6 +66,8 @@ class Worker:
         body = b"" if head.is_shared else await self.reader.readexactly(head.body_size)
         if self.writer.transport.get_write_buffer_size():
             raise GarbledReply("a worker answered before it had read the call")
+        if head.status == NEEDS_ISOLATION:
+            read_isolation(body)
         return Reply(head.status, body, server_timing, shared)
 
     def _send(self, call: Call, refused: Sequence[bytes]) -> None:
@@ -120,7 +123,6 @@ class Worker:
             loop.remove_reader(self.pidfd)
             os.close(self.pidfd)
             self._ended.set()
-            self.writer.close()
             on_exit(self)
 
         loop.add_reader(self.pidfd, ended)
@@ -131,7 +133,8 @@ class Worker:
         return self._ended.is_set()
 
     def kill(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does, and hear no more of it."""
+        self.writer.close()
         if not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
