@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from pullback_schemas.problems import InternalError, LimitExceeded, ProblemError, ProblemsError, TooDeep
+from pullback_schemas.problems import InternalError, ProblemError, ProblemsError, TooDeep
 from pullback_service.clock import Clock
 from pullback_service.library import Library, NeedsIsolation
 from pullback_service.operations.registry import OPERATIONS
@@ -50,15 +50,13 @@ class Engine:
         clock = Clock()
         try:
             document = OPERATIONS[call.operation](self.library, call.buffer(), clock)
-            body = encode(document)
-            if len(body) > self._max_answer_bytes:
-                raise _answer_too_large(len(body), self._max_answer_bytes)
+            body = encode(document, self._max_answer_bytes)
             clock.lap("encode")
             return Reply(200, body, clock.server_timing())
         except (ProblemError, ProblemsError) as error:
             return Reply(*encode_problem(error))
         except NeedsIsolation as error:
-            return Reply(NEEDS_ISOLATION, encode({"nodes": error.nodes}))
+            return Reply(NEEDS_ISOLATION, encode({"nodes": error.nodes}, self._max_answer_bytes))
         except MemoryError:
             return Reply(*encode_problem(out_of_memory(None)))
         except RecursionError:
@@ -103,12 +101,3 @@ def build_engine(settings: Settings) -> Engine:
     )
     engine.warm_up()
     return engine
-
-
-def _answer_too_large(got: int, limit: int) -> LimitExceeded:
-    return LimitExceeded(
-        f"The answer has {got:,} bytes; the limit is {limit:,}.",
-        expected=limit,
-        got=got,
-        hint='Ask for less, or for encoding: "base64".',
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 from socket import socket
@@ -32,9 +33,12 @@ def become_worker(connection: socket, role: Role, engine: Engine, settings: Sett
     try:
         line.greet(fences)
         while (call := line.receive()) is not None:
-            line.reply(engine.answer(call))
-            if role.is_single_use:
+            reply = engine.answer(call)
+            is_last = role.is_single_use or not _has_room(settings.worker_memory_bytes // 2)
+            line.reply(reply, is_last=is_last)
+            if is_last:
                 return
+            del call, reply  # they may be large, and the next call may be long in coming
     except ConnectionError:
         return
 
@@ -48,6 +52,15 @@ def _admit(digest: bytes, line: Line) -> None:
             pointer="/graph",
             hint="It makes PyTorch crash. Look for indices, lengths and sizes that are out of range.",
         )
+
+
+def _has_room(size: int) -> bool:
+    """Whether so much memory could still be had. What large requests leave behind in pieces is never whole again."""
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError:
+        return False
+    return True
 
 
 def _yield_to_the_service() -> None:

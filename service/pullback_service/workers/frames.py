@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pullback_schemas.problems import problem_classes
-from pullback_service.workers.base import NEEDS_ISOLATION, Call
+from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 GREETING = struct.Struct("!H")
@@ -27,6 +27,7 @@ DESCRIPTORS = 2
 STATUSES = {NEEDS_ISOLATION, 200, *(kind.status for kind in problem_classes().values())}
 
 _BODY_IS_SHARED, _HAS_ANSWER_MEMORY = 1, 2
+_IS_SHARED, _IS_LAST = 1, 2
 
 
 class GarbledReply(ConnectionError):
@@ -66,19 +67,27 @@ def unpack_call_head(data: bytes) -> CallHead:
     )
 
 
+def pack_reply_head(reply: Reply, timing_size: int, *, is_shared: bool, is_last: bool) -> bytes:
+    """The head of a reply."""
+    flags = _IS_SHARED * is_shared | _IS_LAST * is_last
+    return REPLY.pack(reply.status, flags, timing_size, len(reply.body))
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """The status of a reply and the sizes of its parts."""
+    """The status of a reply and the sizes of its parts. After the last one the worker ends."""
 
     status: int
     is_shared: bool
+    is_last: bool
     timing_size: int
     body_size: int
 
 
 def unpack_reply_head(data: bytes, max_shared: int) -> ReplyHead:
     """The head of a reply. Raises GarbledReply when it cannot be one."""
-    status, is_shared, timing_size, body_size = REPLY.unpack(data)
-    if status not in STATUSES or is_shared > 1 or body_size > (max_shared if is_shared else INLINE_BYTES):
+    status, flags, timing_size, body_size = REPLY.unpack(data)
+    is_shared = bool(flags & _IS_SHARED)
+    if status not in STATUSES or body_size > (max_shared if is_shared else INLINE_BYTES):
         raise GarbledReply("a worker sent what is no reply")
-    return ReplyHead(status, bool(is_shared), timing_size, body_size)
+    return ReplyHead(status, is_shared, bool(flags & _IS_LAST), timing_size, body_size)

@@ -14,8 +14,8 @@ from pullback_service.workers.frames import (
     DIGEST_BYTES,
     GREETING,
     NOTE,
-    REPLY,
     CallHead,
+    pack_reply_head,
     unpack_call_head,
 )
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
@@ -70,7 +70,7 @@ class Line:
         if self._answers is not None:
             os.pwrite(self._answers.descriptor, NOTE.pack(self._number, digest), 0)
 
-    def reply(self, reply: Reply) -> None:
+    def reply(self, reply: Reply, *, is_last: bool) -> None:
         """Send a reply whole, a small one in one piece: every piece wakes the HTTP process."""
         timing = reply.server_timing.encode()
         is_shared = len(reply.body) > INLINE_BYTES
@@ -79,7 +79,7 @@ class Line:
             os.lseek(self._answers.descriptor, NOTE.size, os.SEEK_SET)
             self._answers.append(reply.body)
             self._answers = None
-        header = REPLY.pack(reply.status, is_shared, len(timing), len(reply.body)) + timing
+        header = pack_reply_head(reply, len(timing), is_shared=is_shared, is_last=is_last) + timing
         self._connection.sendall(header if is_shared else header + reply.body)
 
     def _complete(self, start: bytes, size: int) -> bytes:

@@ -80,7 +80,7 @@ class Pool:
     def give_back(self, worker: Worker) -> None:
         """The worker has replied. It is lent again, unless it has served its time or ended since."""
         self._failures = 0
-        if worker.served >= self._recycle_after:
+        if worker.is_leaving or worker.served >= self._recycle_after:
             self._remove(worker)
         elif worker.has_ended:
             self.discard(worker)

@@ -45,6 +45,8 @@ class Worker:
     max_answer_bytes: int
     fences: dict[str, str] = field(default_factory=dict)
     served: int = 0
+    is_leaving: bool = False
+    """It said that it ends after its last reply."""
     _answers: SharedBytes | None = None
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -62,6 +64,7 @@ class Worker:
         server_timing = (await self.reader.readexactly(head.timing_size)).decode("ascii", "replace")
         if not (server_timing.isascii() and server_timing.isprintable()):
             raise GarbledReply("a worker sent what is no header")
+        self.is_leaving = head.is_last
         shared = self._shared_answer(head) if head.is_shared else None
         body = b"" if head.is_shared else await self.reader.readexactly(head.body_size)
         if self.writer.transport.get_write_buffer_size():
