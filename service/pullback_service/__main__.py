@@ -7,6 +7,7 @@ import gc
 import logging
 import math
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def main() -> None:
     logging.getLogger("pullback").info("settings: %s", settings)
     if settings.workers * settings.torch_threads > (os.cpu_count() or 1):
         logging.getLogger("pullback").warning("there are more workers x threads than cores: each will be slower")
+    _allow_many_connections()
     # uvicorn drains on SIGTERM and then raises it again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     workers = create_workers(settings)
@@ -56,6 +58,12 @@ def main() -> None:
     server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _allow_many_connections() -> None:
+    """As many descriptors as the system grants: idle connections are not to keep others out."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class DrainingServer(uvicorn.Server):

@@ -44,11 +44,13 @@ class Settings(BaseSettings):
     quarantine_s: float = Field(
         default=60, gt=0, description="how long a graph is refused that ended workers by native errors"
     )
-    body_timeout_s: float = Field(default=300, gt=0, description="longest time in which a body arrives")
+    body_timeout_s: float = Field(
+        default=300, gt=0, description="longest time in which a body arrives, or a large answer is read"
+    )
     max_waiting: int = Field(default=256, ge=0, description="requests that may wait for a worker")
     max_body_bytes: int = Field(default=256 * 2**20, ge=1, description="bytes of one request's body")
     max_held_bytes: int = Field(
-        default=2 * 2**30, ge=1, description="bytes of all large bodies that arrive, wait and run at one time"
+        default=2 * 2**30, ge=1, description="bytes of all large bodies and answers that there are at one time"
     )
     max_answer_bytes: int = Field(default=2**30, ge=2**20, description="bytes of one answer")
     max_nodes: int = Field(default=10_000, ge=1, description="nodes of one graph")

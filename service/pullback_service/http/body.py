@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
+from pullback_service.http.holdings import Holdings
 from pullback_service.settings import Settings
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
@@ -41,13 +42,12 @@ def check_media(headers: Headers) -> None:
 
 
 class Bodies:
-    """Reads bodies as they arrive; bounds each of them, and what all large ones hold together."""
+    """Reads bodies as they arrive, within bounds of size and time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, holdings: Holdings) -> None:
         self._max_bytes = settings.max_body_bytes
-        self._max_held_bytes = settings.max_held_bytes
         self._timeout_s = settings.body_timeout_s
-        self._held_bytes = 0
+        self._holdings = holdings
 
     async def read(self, request: Request) -> bytes | SharedBytes:
         """The whole body, to be released; a large one goes straight to shared memory.
@@ -62,11 +62,13 @@ class Bodies:
                 return await self._collect(request.stream())
         except TimeoutError:
             raise BodyTimeout(f"The body did not arrive within {self._timeout_s:g} s.") from None
+        except OSError as error:
+            raise Busy(f"There is no room for the body now: {error.strerror}.", hint="Try again soon.") from None
 
     def release(self, body: bytes | SharedBytes) -> None:
         """The body is not needed any more."""
         if isinstance(body, SharedBytes):
-            self._held_bytes -= len(body)
+            self._holdings.give_back(len(body))
             body.close()
 
     async def _collect(self, stream: AsyncIterator[bytes]) -> bytes | SharedBytes:
@@ -96,10 +98,12 @@ class Bodies:
     def _append(self, body: SharedBytes, chunk: bytes) -> None:
         if len(body) + len(chunk) > self._max_bytes:
             raise self._too_large()
-        if self._held_bytes + len(chunk) > self._max_held_bytes:
-            raise Busy("The bodies of other requests take all the memory there is for them.", hint="Try again soon.")
-        body.append(chunk)
-        self._held_bytes += len(chunk)
+        self._holdings.take(len(chunk))
+        try:
+            body.append(chunk)
+        except OSError:
+            self._holdings.give_back(len(chunk))
+            raise
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -37,13 +38,13 @@ from pullback_schemas.results import (
     OpList,
 )
 from pullback_service.http.body import JSON, Bodies, check_media
+from pullback_service.http.holdings import Holdings
 from pullback_service.http.problems import PROBLEM_JSON
 from pullback_service.http.terms import terms_of, while_present
 from pullback_service.settings import Settings
-from pullback_service.workers.base import AbstractWorkers, Answer, Call, Reply
+from pullback_service.workers.base import AbstractWorkers, Call, Reply
 
-READ_IN_S = 60
-"""How long a client may leave a piece of a large answer unread."""
+log = logging.getLogger(__name__)
 
 MAX_NAME = 1024
 
@@ -62,7 +63,11 @@ OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
 def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter:
     """`POST /v1/<operation>` and the operator catalogue."""
     router = APIRouter(prefix="/v1")
-    bodies = Bodies(settings)
+    holdings = Holdings(settings.max_held_bytes)
+    bodies = Bodies(settings, holdings)
+
+    def respond(reply: Reply) -> Response:
+        return response_to(reply, holdings, settings.body_timeout_s)
 
     def computing(operation: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -112,30 +117,39 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
     return router
 
 
-def respond(reply: Reply) -> Response:
-    """A worker's reply as an HTTP response."""
+def response_to(reply: Reply, holdings: Holdings, timeout_s: float) -> Response:
+    """A worker's reply as an HTTP response. Raises Busy when other large answers are still being read."""
     media = JSON if reply.status < 400 else PROBLEM_JSON
     headers = {"server-timing": reply.server_timing} if reply.server_timing else {}
     if reply.shared is not None:
-        return SharedResponse(reply.shared, reply.status, headers, media)
+        holdings.take(len(reply.shared))
+        return SharedResponse(reply, headers, media, holdings, timeout_s)
     return Response(reply.body, reply.status, headers, media)
 
 
 class SharedResponse(Response):
     """A large answer, sent no faster than the client reads it; given up when it stops reading."""
 
-    def __init__(self, answer: Answer, status: int, headers: dict[str, str], media: str) -> None:
-        super().__init__(None, status, {**headers, "content-length": str(len(answer))}, media)
-        self._answer = answer
+    def __init__(self, reply: Reply, headers: dict[str, str], media: str, holdings: Holdings, timeout_s: float) -> None:
+        assert reply.shared is not None
+        self._answer = reply.shared
+        super().__init__(None, reply.status, {**headers, "content-length": str(len(self._answer))}, media)
+        self._holdings = holdings
+        self._timeout_s = timeout_s
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for chunk in self._answer.memory.chunks(self._answer.start):
-            async with asyncio.timeout(READ_IN_S):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-        self._answer.memory.close()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                for chunk in self._answer.memory.chunks(self._answer.start):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            log.warning("a client did not read its answer within %g s", self._timeout_s)
+        finally:
+            self._answer.memory.close()
+            self._holdings.give_back(len(self._answer))
 
 
 def _documented(answered: type[BaseModel], sent: type[BaseModel] | None = None) -> dict[str, Any]:

@@ -11,21 +11,22 @@ REMEMBERED = 4096
 
 
 class Quarantine:
-    """What each caller's graphs have done.
+    """What each caller's graphs have done; those of one caller are refused until it has kept still for a while.
 
     A caller's own only: a worker that was taken over may lie about the graph that it runs.
     """
 
     def __init__(self, seconds: float) -> None:
         self._deaths: TTLCache[tuple[str, bytes], int] = TTLCache(REMEMBERED, seconds)
+        self._refused: TTLCache[str, list[bytes]] = TTLCache(REMEMBERED, seconds)
 
     def blame(self, caller: str, digest: bytes) -> None:
         """A worker ended while it ran this graph."""
-        self._deaths[caller, digest] = self._deaths.get((caller, digest), 0) + 1
+        deaths = self._deaths[caller, digest] = self._deaths.get((caller, digest), 0) + 1
+        if deaths >= DEATHS:
+            others = [known for known in self._refused.get(caller, []) if known != digest]
+            self._refused[caller] = [*others, digest][-MAX_REFUSED:]
 
     def refused(self, caller: str) -> list[bytes]:
         """The digests of the graphs that this caller may not run now."""
-        if not self._deaths:
-            return []
-        found = [digest for (who, digest), deaths in self._deaths.items() if who == caller and deaths >= DEATHS]
-        return found[-MAX_REFUSED:]
+        return self._refused.get(caller, []) if self._refused else []

@@ -7,11 +7,13 @@ import mmap
 import os
 import weakref
 from collections.abc import Iterator
+from threading import Thread
 
 INLINE_BYTES = 2**18
 """Up to this size a copy through a socket is cheaper than a memory file."""
 
 CHUNK_BYTES = 2**18
+SOON_FREED = 2**24
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
@@ -61,5 +63,8 @@ class SharedBytes:
             yield os.pread(self.descriptor, min(CHUNK_BYTES, self._size - offset), offset)
 
     def close(self) -> None:
-        """Give the descriptor back now."""
-        self._closing()
+        """Give the descriptor back now; in a thread if that takes long: the kernel frees some 4 GiB a second."""
+        if self._size > SOON_FREED:
+            Thread(target=self._closing).start()
+        else:
+            self._closing()

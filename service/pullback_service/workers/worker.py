@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pullback_schemas.problems import Busy
 from pullback_service.workers.base import NEEDS_ISOLATION, Answer, Call, Reply
 from pullback_service.workers.frames import (
     GREETING,
@@ -77,7 +78,7 @@ class Worker:
         descriptors = [call.body.descriptor] if isinstance(call.body, SharedBytes) else []
         has_answer_memory = self._answers is None
         if self._answers is None:
-            self._answers = SharedBytes.empty()
+            self._answers = _answer_memory()
             descriptors.append(self._answers.descriptor)
         head = pack_call(call, refused, has_answer_memory=has_answer_memory)
         inline = b"" if isinstance(call.body, SharedBytes) else call.body
@@ -145,3 +146,10 @@ class Worker:
     async def ended(self) -> None:
         """Await the end of the process."""
         await self._ended.wait()
+
+
+def _answer_memory() -> SharedBytes:
+    try:
+        return SharedBytes.empty()
+    except OSError as error:
+        raise Busy(f"There is no room for an answer now: {error.strerror}.", hint="Try again soon.") from None
