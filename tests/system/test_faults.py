@@ -6,11 +6,24 @@ import contextlib
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import cycle
 
 import httpx
+import pytest
 
 CALLERS, CALLS = 8, 60
 HONEST = {503, 504}
+HUNGRY = {
+    "graph": "y = nonzero(ones([5000, 5000], dtype='bool') | x).sum()",
+    "inputs": {"x": {"dtype": "bool", "data": True}},
+}
+"""What takes more than 256 MiB, as only the run can tell."""
+
+LONG = {
+    "graph": "\n".join(["h0 = full([700, 700], 0.001) * x"] + [f"h{k + 1} = tanh(h{k} @ h0)" for k in range(200)]),
+    "inputs": {"x": 1.0},
+}
+"""What takes seconds."""
 
 
 def ask(url: str, caller: int) -> list[int]:
@@ -82,11 +95,53 @@ def test_a_fork_server_killed_under_load_costs_no_caller_a_right_answer(own_serv
 
 def test_requests_that_fill_the_memory_cost_others_nothing(own_service):
     _, url = own_service(WORKERS="2", WORKER_MEMORY_BYTES=str(2**28))
-    inputs = {"x": {"dtype": "bool", "data": True}}
-    body = {"graph": "y = nonzero(ones([5000, 5000], dtype='bool') | x).sum()", "inputs": inputs}
 
     def fault() -> None:
-        response = httpx.post(f"{url}/v1/forward", json=body, timeout=60)
+        response = httpx.post(f"{url}/v1/forward", json=HUNGRY, timeout=60)
         assert response.json()["code"] == "memory_limit"
 
     assert set(under_load(url, fault)) == {200}
+
+
+def test_faults_of_every_kind_at_once_cost_no_caller_a_right_answer(own_service, processes_of):
+    pid, url = own_service(WORKERS="2", DEADLINE_S="2")
+    faults = cycle(
+        [
+            lambda: signal_one(processes_of(pid, "worker"), signal.SIGKILL),
+            lambda: signal_one(processes_of(pid, "worker"), signal.SIGSEGV),
+            lambda: signal_one(processes_of(pid, "worker"), signal.SIGSTOP),
+            lambda: signal_one(processes_of(pid, "alone"), signal.SIGKILL),
+            lambda: httpx.post(f"{url}/v1/forward", json=HUNGRY, timeout=60),
+        ]
+    )
+    under_load(url, lambda: next(faults)())
+    assert ask(url, 0) == [200] * CALLS
+
+
+@pytest.mark.parametrize("single_use", ["false", "true"])
+def test_without_a_fault_every_answer_is_right_and_no_worker_is_lost(own_service, single_use):
+    """The answers are nearly as large as one that does not share memory; their senders end right after them."""
+    _, url = own_service(WORKERS="2", SINGLE_USE=single_use)
+    body = {"graph": "y = full([12500], 0.123456789012345678, dtype='float64') * x", "inputs": {"x": 1.0}}
+
+    def ask_for_much(_: int) -> None:
+        answer = httpx.post(f"{url}/v1/forward", json=body, timeout=60)
+        assert 240_000 < len(answer.content) < 262_144
+        assert answer.json()["outputs"]["y"]["data"] == [0.123456789012345678] * 12_500
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        list(pool.map(ask_for_much, range(CALLS)))
+    assert httpx.get(f"{url}/health/ready").json()["workers"]["restarted"] == 0
+
+
+def test_health_is_answered_again_and_again_while_every_worker_computes(own_service):
+    _, url = own_service(WORKERS="2")
+    with ThreadPoolExecutor(2) as pool, httpx.Client(timeout=10) as client:
+        running = [pool.submit(httpx.post, f"{url}/v1/forward", json=LONG, timeout=60) for _ in range(2)]
+        answered = 0
+        while not any(task.done() for task in running):
+            assert client.get(f"{url}/health/live").status_code == 200
+            assert client.get(f"{url}/health/ready").status_code == 200
+            answered += 1
+        assert [task.result().status_code for task in running] == [200, 200]
+    assert answered >= 10

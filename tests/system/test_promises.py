@@ -149,6 +149,36 @@ def test_bodies_that_together_hold_too_much_are_refused_for_now(own_service):
     assert response.json()["code"] == "not_json"
 
 
+def forward(url: str, count: int) -> httpx.Response:
+    """A large answer to a small request."""
+    body = {"graph": f"y = full([{count}], 0.123456789012345678, dtype='float64') * x", "inputs": {"x": 1.0}}
+    return httpx.post(f"{url}/v1/forward", json=body, timeout=60)
+
+
+def test_answers_that_hold_too_much_are_refused_for_now(own_service):
+    _, url = own_service(MAX_HELD_BYTES="1000000")
+    response = forward(url, 100_000)
+    assert (response.status_code, response.json()["code"]) == (503, "busy")
+    assert response.headers["retry-after"]
+    square(url)
+
+
+def test_an_answer_that_nobody_reads_is_given_up(own_service):
+    """It holds memory: another one of its size finds no room meanwhile."""
+    _, url = own_service(MAX_HELD_BYTES="60000000", BODY_TIMEOUT_S="1")
+    graph = {"graph": "y = full([2000000], 0.123456789012345678, dtype='float64') * x", "inputs": {"x": 1.0}}
+    statuses = []
+
+    def ask_again() -> None:
+        bound = time.monotonic() + CHANGED_IN_S
+        while 503 not in statuses or statuses[-1] != 200:
+            assert time.monotonic() < bound, statuses
+            statuses.append(forward(url, 2_000_000).status_code)
+
+    send_and_leave(url, graph, ask_again)
+    assert set(statuses) == {200, 503}
+
+
 # Memory
 
 
@@ -166,6 +196,16 @@ def test_memory_that_no_estimate_sees_is_refused_by_the_kernel_and_the_worker_is
     body = {"graph": "y = nonzero(ones([5000, 5000], dtype='bool') | x).sum()", "inputs": inputs}
     response = httpx.post(f"{url}/v1/forward", json=body, timeout=60)
     assert (response.status_code, response.json()["code"]) == (422, "memory_limit")
+    square(url)
+
+
+def test_memory_that_ends_while_an_answer_is_encoded_is_told_and_no_crash(own_service):
+    _, url = own_service(WORKER_MEMORY_BYTES=str(2**28))
+    answers = [forward(url, count) for count in range(8_000_000, 10_000_000, 500_000)]
+    codes = [None if answer.status_code == 200 else answer.json()["code"] for answer in answers]
+    assert "memory_limit" in codes
+    assert set(codes) <= {None, "memory_limit"}
+    assert ready(url)["workers"]["restarted"] == 0
     square(url)
 
 
