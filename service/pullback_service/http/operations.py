@@ -152,13 +152,22 @@ class SharedResponse(Response):
             self._holdings.give_back(len(self._answer))
 
 
+TIMEOUT_PARAMETER = {
+    "name": "Pullback-Timeout",
+    "in": "header",
+    "description": "Seconds to wait for the answer, if fewer than the service would",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+
+
 def _documented(answered: type[BaseModel], sent: type[BaseModel] | None = None) -> dict[str, Any]:
     """What /openapi.json says of a route; openapi.py adds the models."""
     extra: dict[str, Any] = {
+        "parameters": [TIMEOUT_PARAMETER],
         "responses": {
             "200": {"description": "Done", "content": {JSON: {"schema": _reference(answered)}}},
             "4XX": {"description": "A problem", "content": {PROBLEM_JSON: {"schema": _reference(Problem)}}},
-        }
+        },
     }
     if sent is not None:
         schema = {"schema": _reference(sent), "examples": _examples(sent)}
