@@ -84,15 +84,16 @@ def _at(steps: Sequence[Step], amounts: Sequence[int]) -> dict[str, Any]:
 def _peak(program: Program, inferred: Inferred, *, is_backward: bool) -> int:
     made = [_storages(tensors_in(value)) for value in inferred.values]
     arguments = range(len(program.arguments))
-    kept: dict[int, int] = {}
-    for slot in [*arguments, *(ref.slot for ref in program.outputs.values())]:
-        kept |= made[slot]
+    given = {storage: size for slot in arguments for storage, size in made[slot].items()}
+    kept = dict(given)
+    for ref in program.outputs.values():
+        kept |= made[ref.slot]
     if not is_backward:
         return sum(kept.values()) + _passing_peak(program, made, kept, inferred.spent)
     kept |= _tape([t for ref in program.outputs.values() for t in tensors_in(inferred.values[ref.slot])])
     forward = _passing_peak(program, made, kept, inferred.spent)
     gradients = sum(_bytes(t) for slot in arguments for t in tensors_in(inferred.values[slot]) if t.requires_grad)
-    backward = gradients + _passing_peak(program, made, {}, inferred.spent)
+    backward = gradients + _passing_peak(program, made, given, inferred.spent)
     return sum(kept.values()) + max(forward, backward)
 
 
@@ -101,7 +102,8 @@ def _passing_peak(program: Program, made: Sequence[Storages], kept: Storages, sp
     users: dict[int, int] = {}
     peak = now = 0
     for step, unused, inside in zip(program.steps, program.last_uses, spent, strict=True):
-        peak = max(peak, now + inside.largest_bytes)
+        if inside.largest_bytes > max(made[step.slot].values(), default=0):
+            peak = max(peak, now + inside.largest_bytes)
         for storage, size in made[step.slot].items():
             if storage not in kept:
                 now += 0 if users.get(storage) else size
