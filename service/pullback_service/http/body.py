@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from starlette.datastructures import Headers
@@ -10,6 +9,7 @@ from starlette.requests import Request
 
 from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
 from pullback_service.http.holdings import Holdings
+from pullback_service.http.patience import Bounded, Patience
 from pullback_service.settings import Settings
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
@@ -46,7 +46,7 @@ class Bodies:
 
     def __init__(self, settings: Settings, holdings: Holdings) -> None:
         self._max_bytes = settings.max_body_bytes
-        self._timeout_s = settings.body_timeout_s
+        self._patience = Patience(settings.body_timeout_s)
         self._holdings = holdings
 
     async def read(self, request: Request) -> bytes | SharedBytes:
@@ -58,10 +58,8 @@ class Bodies:
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise self._too_large()
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with Bounded(self._patience, self._late):
                 return await self._collect(request.stream())
-        except TimeoutError:
-            raise BodyTimeout(f"The body did not arrive within {self._timeout_s:g} s.") from None
         except OSError as error:
             raise Busy(f"There is no room for the body now: {error.strerror}.", hint="Try again soon.") from None
 
@@ -104,6 +102,9 @@ class Bodies:
         except OSError:
             self._holdings.give_back(len(chunk))
             raise
+
+    def _late(self) -> BodyTimeout:
+        return BodyTimeout(f"The body did not arrive within {self._patience.seconds:g} s.")
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(

@@ -39,8 +39,9 @@ from pullback_schemas.results import (
 )
 from pullback_service.http.body import JSON, Bodies, check_media
 from pullback_service.http.holdings import Holdings
+from pullback_service.http.patience import Patience
 from pullback_service.http.problems import PROBLEM_JSON
-from pullback_service.http.terms import terms_of, while_present
+from pullback_service.http.terms import PATIENCE_S, WhilePresent, terms_of
 from pullback_service.settings import Settings
 from pullback_service.workers.base import AbstractWorkers, Call, Reply
 
@@ -65,6 +66,7 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
     router = APIRouter(prefix="/v1")
     holdings = Holdings(settings.max_held_bytes)
     bodies = Bodies(settings, holdings)
+    patience = Patience(PATIENCE_S)
 
     def respond(reply: Reply) -> Response:
         return response_to(reply, holdings, settings.body_timeout_s)
@@ -75,7 +77,7 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
             terms = terms_of(request, settings.deadline_s)
             body = await bodies.read(request)
             try:
-                with while_present(request):
+                with WhilePresent(request, patience):
                     reply = await workers.run(Call(operation, body), terms)
             finally:
                 bodies.release(body)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from types import TracebackType
 
 from starlette.requests import ClientDisconnect, Request
+from typing_extensions import override
 
 from pullback_schemas.problems import InvalidField
+from pullback_service.http.patience import AbstractInterruption, Patience
 from pullback_service.workers.base import Terms
 
 TIMEOUT = "pullback-timeout"
@@ -37,36 +38,28 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-class while_present:  # reads as a conjunction: `with while_present(request):`
-    """The block is cancelled when the client goes away, and raises ClientDisconnect. The body must have been read.
+class WhilePresent(AbstractInterruption):
+    """A block that is interrupted when the client goes away, and raises ClientDisconnect. The body must have been read.
 
-    Nobody watches before PATIENCE_S: most answers come sooner, and a task for each of them would cost its share.
+    The client is watched once the patience is over: a task for every request would cost its share.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, patience: Patience) -> None:
+        super().__init__(patience, ClientDisconnect)
         self._request = request
         self._watch: asyncio.Task[None] | None = None
-        self._has_gone = False
 
-    def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._begin)
-
-    def _begin(self) -> None:
+    @override
+    def on_overdue(self) -> None:
         self._watch = asyncio.create_task(self._wait())
 
     async def _wait(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        self._has_gone = True
-        self._task.cancel()
+        self.interrupt()
 
-    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        self._timer.cancel()
+    @override
+    def __exit__(self, *_: object) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        if self._has_gone:
-            self._task.uncancel()
-            raise ClientDisconnect from None
+        super().__exit__()

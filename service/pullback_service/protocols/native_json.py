@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ SMALL = 2**20
 
 def encode(document: Mapping[str, Any], max_bytes: int) -> bytes:
     """A JSON document as bytes. Raises LimitExceeded, or MemoryError."""
-    size = _size(document)
+    size = _size(document.values())
     if size <= max_bytes:
         _set_aside(2 * size)
         body = orjson.dumps(document)
@@ -33,15 +33,18 @@ def encode(document: Mapping[str, Any], max_bytes: int) -> bytes:
     return body
 
 
-def _size(value: Any) -> int:
-    """The bytes of the tensors and texts in a document."""
-    if isinstance(value, Written):
-        return value.size
-    if isinstance(value, dict):
-        return sum(map(_size, value.values()))
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return len(value) if isinstance(value, str) else 0
+def _size(values: Iterable[Any]) -> int:
+    """The bytes of the tensors among these values and below them."""
+    size = 0
+    for value in values:
+        kind = type(value)
+        if kind is Written:
+            size += value.size
+        elif kind is dict:
+            size += _size(value.values())
+        elif kind is list:
+            size += _size(value)
+    return size
 
 
 def _set_aside(size: int) -> None:

@@ -26,21 +26,23 @@ class Written(dict[str, Any]):
 
     __slots__ = ("size",)
 
-    def __init__(self, tensor: Tensor, data: bytes, **more: str) -> None:
-        shape = list(tensor.shape)
-        super().__init__(dtype=DTYPE_NAMES[tensor.dtype], shape=shape, **more, data=orjson.Fragment(data))
-        self.size = len(data)
+    size: int
 
 
 def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> Written:
     """The tensor in full form; `data` is ready-made JSON for orjson."""
     dense = _dense(tensor)
+    written = Written(dtype=DTYPE_NAMES[dense.dtype], shape=list(dense.shape))
     if encoding == "base64":
         bits = dense.view(torch.uint16) if dense.dtype == torch.bfloat16 else dense
         # For a text rather than a fragment, orjson would set aside eight times as much.
         text = b"".join((b'"', base64.b64encode(bits.numpy().tobytes()), b'"'))
-        return Written(dense, text, encoding="base64")
-    return Written(dense, _numbers(_array(dense)))
+        written["encoding"] = "base64"
+    else:
+        text = _numbers(_array(dense))
+    written["data"] = orjson.Fragment(text)
+    written.size = len(text)
+    return written
 
 
 def _dense(tensor: Tensor) -> Tensor:

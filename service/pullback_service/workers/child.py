@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from pullback_schemas.problems import Quarantined
 from pullback_service.settings import Settings
+from pullback_service.workers.base import Call, Reply
 from pullback_service.workers.control import Role
 from pullback_service.workers.kernel import die_with, name_process
 from pullback_service.workers.line import Line
 from pullback_service.workers.sealing import seal
+from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 if TYPE_CHECKING:
     from pullback_service.engine import Engine
@@ -34,7 +36,9 @@ def become_worker(connection: socket, role: Role, engine: Engine, settings: Sett
         line.greet(fences)
         while (call := line.receive()) is not None:
             reply = engine.answer(call)
-            is_last = role.is_single_use or not _has_room(settings.worker_memory_bytes // 2)
+            is_last = role.is_single_use or (
+                _was_large(call, reply) and not _has_room(settings.worker_memory_bytes // 2)
+            )
             line.reply(reply, is_last=is_last)
             if is_last:
                 return
@@ -52,6 +56,11 @@ def _admit(digest: bytes, line: Line) -> None:
             pointer="/graph",
             hint="It makes PyTorch crash. Look for indices, lengths and sizes that are out of range.",
         )
+
+
+def _was_large(call: Call, reply: Reply) -> bool:
+    """Whether this call may have left memory in pieces; a problem may be that of memory."""
+    return isinstance(call.body, SharedBytes) or len(reply.body) > INLINE_BYTES or reply.status != 200
 
 
 def _has_room(size: int) -> bool:

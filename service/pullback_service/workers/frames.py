@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pullback_schemas.problems import problem_classes
 from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
@@ -73,8 +74,7 @@ def pack_reply_head(reply: Reply, timing_size: int, *, is_shared: bool, is_last:
     return REPLY.pack(reply.status, flags, timing_size, len(reply.body))
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyHead:
+class ReplyHead(NamedTuple):
     """The status of a reply and the sizes of its parts. After the last one the worker ends."""
 
     status: int

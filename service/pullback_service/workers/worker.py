@@ -62,12 +62,12 @@ class Worker:
         self._send(call, refused)
         await self.writer.drain()
         head = unpack_reply_head(await self.reader.readexactly(REPLY.size), self.max_answer_bytes)
-        server_timing = (await self.reader.readexactly(head.timing_size)).decode("ascii", "replace")
+        rest = await self.reader.readexactly(head.timing_size + (0 if head.is_shared else head.body_size))
+        server_timing, body = rest[: head.timing_size].decode("ascii", "replace"), rest[head.timing_size :]
         if not (server_timing.isascii() and server_timing.isprintable()):
             raise GarbledReply("a worker sent what is no header")
         self.is_leaving = head.is_last
         shared = self._shared_answer(head) if head.is_shared else None
-        body = b"" if head.is_shared else await self.reader.readexactly(head.body_size)
         if self.writer.transport.get_write_buffer_size():
             raise GarbledReply("a worker answered before it had read the call")
         if head.status == NEEDS_ISOLATION:
