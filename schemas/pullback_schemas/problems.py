@@ -363,6 +363,18 @@ class OpCrashed(ProblemError):
     code, title = "op_crashed", "An operator crashed on these arguments"
 
 
+class MemoryLimit(ProblemError):
+    """The request needs more memory than a worker may take."""
+
+    code, title = "memory_limit", "The request needs too much memory"
+
+
+class Quarantined(ProblemError):
+    """The graph ended workers again and again, and is refused for a while."""
+
+    code, title = "quarantined", "The graph is refused for a while"
+
+
 # Derivatives
 
 
@@ -415,6 +427,12 @@ class DeviceUnavailable(ProblemError):
     """The service has no such device."""
 
     code, title = "device_unavailable", "The device is not available"
+
+
+class BodyTimeout(ProblemError):
+    """The body did not arrive in time."""
+
+    code, title, status = "body_timeout", "The body came too slowly", 408
 
 
 class Busy(ProblemError):

@@ -267,7 +267,8 @@ class OpInfo(WireModel):
 class Health(WireModel):
     """Whether the service lives, or takes requests."""
 
-    status: Literal["ok", "starting"]
+    status: Literal["ok", "starting", "failing", "full", "draining"]
+    reason: str | None = Field(default=None, description="why the service takes no requests now")
     workers: dict[str, int] | None = None
     fences: dict[str, str] | None = Field(
         default=None, description='what the kernel keeps from a worker, by fence: "on", or why it is off'

@@ -23,9 +23,14 @@ KINDS: dict[str, type[InlineWorkers] | type[ProcessWorkers]] = {
 }
 
 
+def create_workers(settings: Settings) -> AbstractWorkers:
+    """The workers of the chosen kind, not yet started."""
+    return KINDS[settings.worker_kind](settings)
+
+
 def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> FastAPI:
     """The service. Its workers start and stop with the application's lifespan."""
-    crew = KINDS[settings.worker_kind](settings) if workers is None else workers
+    crew = create_workers(settings) if workers is None else workers
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
+from collections.abc import Callable
 
 import torch
 
@@ -12,6 +13,7 @@ from pullback_schemas.problems import InternalError, ProblemError, ProblemsError
 from pullback_service.clock import Clock
 from pullback_service.library import Library, NeedsIsolation
 from pullback_service.operations.registry import OPERATIONS
+from pullback_service.program.failures import out_of_memory
 from pullback_service.program.inference import Limits
 from pullback_service.protocols.native_json import encode, encode_problem
 from pullback_service.settings import Settings
@@ -31,8 +33,9 @@ log = logging.getLogger(__name__)
 class Engine:
     """Answers calls one at a time, in the thread that calls it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, max_answer_bytes: int) -> None:
         self.library = Library(limits)
+        self._max_answer_bytes = max_answer_bytes
 
     def answer(self, call: Call) -> Reply:
         """The reply to `call`; every problem is a reply too."""
@@ -46,21 +49,28 @@ class Engine:
     def _attempt(self, call: Call) -> Reply:
         clock = Clock()
         try:
-            document = OPERATIONS[call.operation](self.library, call.body, clock)
-            body = encode(document)
+            document = OPERATIONS[call.operation](self.library, call.buffer(), clock)
+            body = encode(document, self._max_answer_bytes)
             clock.lap("encode")
             return Reply(200, body, clock.server_timing())
         except (ProblemError, ProblemsError) as error:
             return Reply(*encode_problem(error))
         except NeedsIsolation as error:
-            return Reply(NEEDS_ISOLATION, encode({"nodes": error.nodes}))
+            return Reply(NEEDS_ISOLATION, encode({"nodes": error.nodes}, self._max_answer_bytes))
+        except MemoryError:
+            return Reply(*encode_problem(out_of_memory(None)))
         except RecursionError:
             return Reply(*encode_problem(TooDeep("The request is nested too deeply.")))
 
-    def settle(self, *, threads: int, is_alone: bool) -> None:
-        """Told once, in the process that will answer: its threads, and whether it may run isolated operators."""
+    def settle(self, *, threads: int, is_alone: bool, admit: Callable[[bytes], None] | None = None) -> None:
+        """Told once, in the process that will answer: its threads, and whether it may run isolated operators.
+
+        `admit` is called with a digest of each graph before it is even compiled, and may raise a problem.
+        """
         torch.set_num_threads(threads)
         self.library.is_alone = is_alone
+        if admit is not None:
+            self.library.admit = admit
 
     def warm_up(self) -> None:
         """Pay for first uses now: the tables of operators, fake tensors, autograd in both modes, vmap.
@@ -79,7 +89,15 @@ def build_engine(settings: Settings) -> Engine:
     """A warm engine. It has used one thread only, so that the process may still be forked; it must settle yet."""
     torch.set_num_threads(1)
     engine = Engine(
-        Limits(settings.max_nodes, settings.max_tensor_elements, settings.max_total_elements),
+        Limits(
+            max_nodes=settings.max_nodes,
+            max_tensor_elements=settings.max_tensor_elements,
+            max_total_elements=settings.max_total_elements,
+            max_memory_bytes=settings.worker_memory_bytes,
+            max_touched_elements=settings.max_touched_elements,
+            max_flops=settings.max_flops,
+        ),
+        settings.max_answer_bytes,
     )
     engine.warm_up()
     return engine

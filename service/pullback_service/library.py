@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,7 @@ class Source:
 
     program: Program
     translation: Translation | None
+    digest: bytes
     plans: LRUCache[Any, Plan] = field(default_factory=lambda: LRUCache(PLANS))
 
     @contextmanager
@@ -73,6 +75,7 @@ class Library:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.is_alone = False
+        self.admit: Callable[[bytes], None] = lambda _: None
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
 
     def source(self, graph: dict[str, Any] | str) -> Source:
@@ -87,9 +90,12 @@ class Library:
 
     def _known(self, graph: dict[str, Any] | str) -> Source:
         key, size = _key(graph)
-        if key is not None and key in self._sources:
-            return self._sources[key][0]
-        source = self._compile(graph)
+        known = self._sources.get(key)
+        digest = known[0].digest if known else _digest(repr(graph) if key is None else key)
+        self.admit(digest)
+        if known:
+            return known[0]
+        source = self._compile(graph, digest)
         weight = size + STEP_BYTES * (1 + len(source.program.steps))
         if key is not None and weight <= PROGRAM_BYTES:
             self._sources[key] = source, weight
@@ -110,7 +116,7 @@ class Library:
         source.plans[key] = plan
         return plan, False
 
-    def _compile(self, raw: dict[str, Any] | str) -> Source:
+    def _compile(self, raw: dict[str, Any] | str, digest: bytes) -> Source:
         translation = None
         if isinstance(raw, str):
             with under("/graph"):
@@ -137,7 +143,7 @@ class Library:
                 with findings.catch(), under(pointer_to("constants", name)):
                     constants[name] = read_tensor(value, max_elements=self.limits.max_tensor_elements)
             findings.check()
-            return Source(compile_program(graph, constants), translation)
+            return Source(compile_program(graph, constants), translation, digest)
 
 
 def _check_unpacked(translation: Translation, plan: Plan) -> None:
@@ -185,3 +191,9 @@ def _key(graph: dict[str, Any] | str) -> tuple[Any, int]:
         return None, 0
     rest = repr({name: value for name, value in graph.items() if name != "constants"})
     return (rest, constants), len(rest) + len(constants)
+
+
+def _digest(key: str | tuple[str, bytes]) -> bytes:
+    """Of the graph as it was sent."""
+    parts = [key.encode("utf-8", "surrogatepass")] if isinstance(key, str) else [key[0].encode(), key[1]]
+    return hashlib.sha256(b"\0".join(parts)).digest()

@@ -23,16 +23,42 @@ class Settings(BaseSettings):
     worker_kind: Literal["processes", "inline"] = Field(
         default="processes", description="inline computes in the HTTP process: for tests and notebooks"
     )
-    workers: int = Field(default_factory=_cores, ge=1, description="worker processes; by default one a core")
     torch_threads: int = Field(default=1, ge=1, description="threads of one worker; workers x threads <= cores")
+    workers: int = Field(
+        default_factory=lambda chosen: max(1, _cores() // chosen["torch_threads"]),
+        ge=1,
+        description="worker processes; by default one a core, fewer with several threads each",
+    )
     worker_memory_bytes: int = Field(
-        default=8 * 2**30, ge=2**26, description="bytes that one worker may take beyond what it starts with"
+        default=8 * 2**30, ge=2**27, description="bytes that one worker may take beyond what it starts with"
     )
     recycle_after: int = Field(default=10_000, ge=1, description="requests that one worker process answers")
     single_use: bool = Field(default=False, description="a fresh worker process for every request")
-    deadline_s: float = Field(default=60, gt=0, description="longest time of one request, its wait included")
+    deadline_s: float = Field(
+        default=60, gt=0, description="longest time of one request, its wait included; a caller may ask for less"
+    )
+    grace_s: float = Field(default=30, ge=0, description="at the end, time for what still runs and waits")
+    notice_s: float = Field(
+        default=0, ge=0, description="at the end, time between no longer being ready and no longer listening"
+    )
+    quarantine_s: float = Field(
+        default=60, gt=0, description="how long a graph is refused that ended workers by native errors"
+    )
+    body_timeout_s: float = Field(
+        default=300, gt=0, description="longest time in which a body arrives, or a large answer is read"
+    )
     max_waiting: int = Field(default=256, ge=0, description="requests that may wait for a worker")
     max_body_bytes: int = Field(default=256 * 2**20, ge=1, description="bytes of one request's body")
+    max_held_bytes: int = Field(
+        default=2 * 2**30, ge=1, description="bytes of all large bodies and answers that there are at one time"
+    )
+    max_answer_bytes: int = Field(default=2**30, ge=2**20, description="bytes of one answer")
     max_nodes: int = Field(default=10_000, ge=1, description="nodes of one graph")
     max_tensor_elements: int = Field(default=2**26, ge=1, description="elements of any one tensor")
     max_total_elements: int = Field(default=2**28, ge=1, description="elements of all values of a graph")
+    max_touched_elements: int = Field(
+        default=2**35, ge=1, description="elements that a run reads and writes, estimated before it"
+    )
+    max_flops: int = Field(
+        default=2**42, ge=1, description="floating-point operations of products and linear algebra, estimated"
+    )

@@ -656,7 +656,13 @@ BAD = [
     stretched("masked_select.default", [10**5, 1], "$x", "$m", m=torch.ones(1, 10**3, dtype=torch.bool)),
     stretched("cov.default", [10**5, 1], "$x"),
     stretched("corrcoef.default", [10**5, 1], "$x"),
-    stretched("combinations.default", [10**4], "$x", 3),
+    Bad(
+        nodes(("x", "expand", ["$one", [10**4]], {}), node("combinations.default", "$x", 3)),
+        "memory_limit",
+        ("8,589,934,592",),
+        {"one": real(1)},
+        "aten.combinations.default",
+    ),
     bad(node("index.Tensor", "$x", ["$m"]), "op_failed", "mask", x=real(3), m=flags(True, False)),
     bad(node("narrow.Tensor", "$x", 0, "$s", 2), "op_failed", "start", x=real(3), s=torch.tensor(7)),
     bad(

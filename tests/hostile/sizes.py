@@ -200,7 +200,7 @@ OTHERS = [
 SIZES = [
     *texts("factory", "limit_exceeded", FACTORIES),
     *texts("vector", "limit_exceeded", VECTORS),
-    *texts("long vector", "limit_exceeded", LONGS, LONG),
+    *texts("long vector", "limit_exceeded|memory_limit", LONGS, LONG),
     *texts("matrix", "limit_exceeded", MATRICES, MATRIX),
     *texts("image", "limit_exceeded", IMAGES, IMAGE),
     *OTHERS,

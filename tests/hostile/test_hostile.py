@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.hostile.budgets import BUDGETS
 from tests.hostile.case import SOME, Case
 from tests.hostile.crashes import CRASHES
 from tests.hostile.graphs import GRAPHS
@@ -17,17 +18,24 @@ from tests.hostile.operators import OPERATORS
 from tests.hostile.sizes import SIZES
 from tests.hostile.wire import WIRE
 
-CASES = [*OPERATORS, *SIZES, *WIRE, *GRAPHS, *CRASHES]
+CASES = [*OPERATORS, *SIZES, *BUDGETS, *WIRE, *GRAPHS, *CRASHES]
 ORDINARY = {"graph": "y = x * x", "inputs": {"x": [1.0, 2.0, 3.0]}, "grad_tensors": {"y": [1.0, 0.5, 0.25]}}
 ANSWERED_IN_S = 30
+LITTLE = {
+    "DEADLINE_S": "10",
+    "MAX_TOUCHED_ELEMENTS": str(2**32),
+    "MAX_FLOPS": str(2**39),
+    "WORKER_MEMORY_BYTES": str(2**32),
+}
+"""A deadline much shorter than usual, and budgets that go with it."""
 
 Reply = tuple[int | None, bytes]
 
 
 @pytest.fixture(scope="module")
 def url(start_service: Callable[..., Any], stop_service: Callable[..., int]) -> Iterator[str]:
-    """One service with two workers and little patience, for all cases."""
-    process, address = start_service(WORKERS="2", DEADLINE_S="10")
+    """One service with two workers, little patience and small budgets, for all cases."""
+    process, address = start_service(WORKERS="2", **LITTLE)
     yield address
     assert stop_service(process) == 0
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "client/pullback": ({"pydantic", "httpx", "numpy", "torch", "pullback_schemas", "pullback"}, set()),
     "service/pullback_service/http": (
         {"fastapi", "starlette", "pydantic", "pullback_schemas"},
-        {"http", "settings", "workers.base"},
+        {"http", "settings", "workers.base", "workers.shared"},
     ),
     "service/pullback_service/protocols": (
         {"numpy", "orjson", "torch", "pydantic", "pullback_schemas"},
@@ -33,7 +33,7 @@ MAY_IMPORT = {
         {"operations", "derivatives", "program", "protocols", "library", "clock"},
     ),
     "service/pullback_service/workers": (
-        {"pullback_schemas"},
+        {"cachetools", "pydantic", "pullback_schemas"},
         {"workers", "settings", "engine"},  # engine: inside functions only, see below
     ),
 }

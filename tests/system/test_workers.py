@@ -205,7 +205,7 @@ def test_a_request_beyond_the_memory_of_a_worker_is_told_and_the_next_one_is_rig
     workers = processes_of(pid, "worker", 1)
     body = {"graph": "y = (zeros([6000, 6000], dtype='float64') + x).sum()", "inputs": {"x": 1.0}}
     response = httpx.post(f"{url}/v1/forward", json=body, timeout=60)
-    assert (response.status_code, response.json()["code"]) == (422, "limit_exceeded")
+    assert (response.status_code, response.json()["code"]) == (422, "memory_limit")
     assert square(url) == [6.0]
     assert processes_of(pid, "worker", 1) == workers
 

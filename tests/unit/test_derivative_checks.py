@@ -39,7 +39,7 @@ class Matrix(SecondDerivative):
 
 
 def point() -> Point:
-    library = Library(Limits(10, 1000, 1000))
+    library = Library(Limits(10, 1000, 1000, 2**30, 10**6, 10**6))
     inputs = {"x": torch.ones(4, dtype=torch.float64)}
     plan, _ = library.plan(library.source("y = (x * x).sum()"), types_of(inputs), ["x"])
     return run_forward(plan, inputs, Work("reverse"))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from pullback_schemas.problems import BodyTooLarge, NotAcceptable, UnsupportedMediaType
+from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
+from pullback_service.http.holdings import Holdings
+from pullback_service.http.patience import Bounded, Patience
+from pullback_service.settings import Settings
+from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 JSON = "application/json"
 _ACCEPTED = {"*/*", "application/*", JSON}
@@ -35,24 +41,74 @@ def check_media(headers: Headers) -> None:
         )
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises BodyTooLarge as soon as it is known to be."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > max_bytes:
-        raise _too_large(max_bytes)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        chunks.append(chunk)
-    return b"".join(chunks)
+class Bodies:
+    """Reads bodies as they arrive, within bounds of size and time."""
 
+    def __init__(self, settings: Settings, holdings: Holdings) -> None:
+        self._max_bytes = settings.max_body_bytes
+        self._patience = Patience(settings.body_timeout_s)
+        self._holdings = holdings
 
-def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"The body has more than {max_bytes:,} bytes.",
-        expected=max_bytes,
-        hint="Send tensors as base64, or fewer at once.",
-    )
+    async def read(self, request: Request) -> bytes | SharedBytes:
+        """The whole body, to be released; a large one goes straight to shared memory.
+
+        Raises BodyTooLarge as soon as it is known to be, BodyTimeout, or Busy when others' bodies take too much.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
+            raise self._too_large()
+        try:
+            with Bounded(self._patience, self._late):
+                return await self._collect(request.stream())
+        except OSError as error:
+            raise Busy(f"There is no room for the body now: {error.strerror}.", hint="Try again soon.") from None
+
+    def release(self, body: bytes | SharedBytes) -> None:
+        """The body is not needed any more."""
+        if isinstance(body, SharedBytes):
+            self._holdings.give_back(len(body))
+            body.close()
+
+    async def _collect(self, stream: AsyncIterator[bytes]) -> bytes | SharedBytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in stream:
+            size += len(chunk)
+            if size > self._max_bytes:
+                raise self._too_large()
+            chunks.append(chunk)
+            if size > INLINE_BYTES:
+                return await self._share(b"".join(chunks), stream)
+        return b"".join(chunks)
+
+    async def _share(self, start: bytes, stream: AsyncIterator[bytes]) -> SharedBytes:
+        body = SharedBytes.empty()
+        try:
+            self._append(body, start)
+            async for chunk in stream:
+                self._append(body, chunk)
+            body.seal()
+        except BaseException:
+            self.release(body)
+            raise
+        return body
+
+    def _append(self, body: SharedBytes, chunk: bytes) -> None:
+        if len(body) + len(chunk) > self._max_bytes:
+            raise self._too_large()
+        self._holdings.take(len(chunk))
+        try:
+            body.append(chunk)
+        except OSError:
+            self._holdings.give_back(len(chunk))
+            raise
+
+    def _late(self) -> BodyTimeout:
+        return BodyTimeout(f"The body did not arrive within {self._patience.seconds:g} s.")
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The body has more than {self._max_bytes:,} bytes.",
+            expected=self._max_bytes,
+            hint="Send tensors as base64, or fewer at once.",
+        )

@@ -18,12 +18,18 @@ def health_router(workers: AbstractWorkers) -> APIRouter:
         """The HTTP process answers."""
         return Health(status="ok")
 
-    @router.get("/ready", responses={503: {"model": Health, "description": "No worker is up yet"}})
+    @router.get(
+        "/ready",
+        response_model_exclude_none=True,
+        responses={503: {"model": Health, "description": "Not now; status and reason tell why"}},
+    )
     async def ready(response: Response) -> Health:
-        """A worker is up, so requests are answered."""
-        counts = workers.counts()
-        if not counts["ready"]:
+        """A worker is up and there is room in the queue, so requests are answered."""
+        readiness = workers.readiness()
+        if readiness.status != "ok":
             response.status_code = 503
-        return Health(status="ok" if counts["ready"] else "starting", workers=counts, fences=workers.fences())
+        return Health(
+            status=readiness.status, reason=readiness.reason, workers=workers.counts(), fences=workers.fences()
+        )
 
     return router

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from pullback_schemas.problems import Busy, InternalError, MethodNotAllowed, NotFound, ProblemError, describe
+from pullback_schemas.problems import InternalError, MethodNotAllowed, NotFound, ProblemError, describe
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def problem_response(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
     """The response that tells of a problem."""
     body = describe(error).model_dump_json(exclude_none=True)
-    if isinstance(error, Busy):
+    if error.status in (503, 504):
         headers = {**(headers or {}), "retry-after": str(RETRY_AFTER_S)}
     return Response(body, error.status, headers, PROBLEM_JSON)
 

@@ -9,7 +9,7 @@ from pullback_schemas.requests import CheckRequest
 from pullback_schemas.tensors import TensorSpec
 from pullback_service.clock import Clock
 from pullback_service.library import Library
-from pullback_service.operations.evaluation import Document, declared_dtype, places
+from pullback_service.operations.evaluation import Body, Document, declared_dtype, places
 from pullback_service.operations.reports import report_check
 from pullback_service.program.plan import check_inputs, check_wrt, make_plan
 from pullback_service.program.program import Program
@@ -19,7 +19,7 @@ from pullback_service.protocols.tensor_reader import read_tensor
 from pullback_service.protocols.validation import validate
 
 
-def check(library: Library, body: bytes, clock: Clock) -> Document:
+def check(library: Library, body: Body, clock: Clock) -> Document:
     """Everything that can be said of a graph without running it, as a CheckResult."""
     request = validate(CheckRequest, parse_json(body))
     source = library.source(request.graph)

@@ -23,7 +23,8 @@ from pullback_service.protocols.tensor_reader import read_tensor
 from pullback_service.protocols.validation import validate
 
 Document = dict[str, Any]
-Operation = Callable[[Library, bytes, Clock], Document]
+Body = bytes | memoryview
+Operation = Callable[[Library, Body, Clock], Document]
 Request = TypeVar("Request", bound=OperationRequest, covariant=True)
 
 
@@ -88,7 +89,7 @@ class Evaluation(Generic[Request]):
 def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Document]) -> Operation:
     """The operation that reads a `model` and answers it."""
 
-    def operation(library: Library, body: bytes, clock: Clock) -> Document:
+    def operation(library: Library, body: Body, clock: Clock) -> Document:
         return answer(Evaluation(validate(model, parse_json(body)), library, clock))
 
     return operation

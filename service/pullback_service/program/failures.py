@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pullback_schemas.problems import IncompatibleArguments, LimitExceeded, OpFailed, ProblemError
+from pullback_schemas.problems import IncompatibleArguments, LimitExceeded, MemoryLimit, OpFailed, ProblemError
 from pullback_service.program.program import Step
 from pullback_service.program.types import type_of
 
@@ -91,12 +91,14 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    said = str(error)
+    is_allocator = "DefaultCPUAllocator" in said or "bad_alloc" in said
+    return is_allocator or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
-def out_of_memory(step: Step | None) -> LimitExceeded:
+def out_of_memory(step: Step | None) -> MemoryLimit:
     """The problem of an allocation that failed."""
-    return LimitExceeded(
+    return MemoryLimit(
         "There is not enough memory for this.",
         pointer=step.pointer if step else "",
         node=step.id if step else None,

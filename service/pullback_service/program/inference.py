@@ -16,7 +16,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
-    FakeTensorMode,
     UnsupportedFakeTensorException,
     UnsupportedOperatorException,
 )
@@ -29,6 +28,7 @@ from pullback_schemas.problems import (
 )
 from pullback_service.program.failures import naming_step, tensors_in
 from pullback_service.program.guards import SHAPE_GUARDS
+from pullback_service.program.metering import MeteredFakes, Spent
 from pullback_service.program.probing import can_be_differentiated
 from pullback_service.program.program import Program, Step
 from pullback_service.program.references import Ref, fill, look_up
@@ -68,13 +68,17 @@ class Limits:
     max_nodes: int
     max_tensor_elements: int
     max_total_elements: int
+    max_memory_bytes: int
+    max_touched_elements: int
+    max_flops: int
 
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """What is known before the run: fake values by slot, UNKNOWN where only the run can tell."""
+    """What is known before the run: fake values by slot, UNKNOWN where only the run can tell; what each step takes."""
 
     values: list[Any]
+    spent: list[Spent]
     late: frozenset[int]
     elements: int
     bytes: int
@@ -101,9 +105,11 @@ def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozen
     Raises IncompatibleArguments, LimitExceeded or BadReference, naming the node; pointers are relative to
     the graph.
     """
-    mode = _fake_mode()
+    mode = MeteredFakes()
+    spent: list[Spent] = []
     values: list[Any] = [_fake(mode, kind, name in wrt) for name, kind in inputs.items()]
     values += [_fake(mode, type_of(t), name in wrt) for name, t in program.constants.items()]
+    mode.read()
     late: set[int] = set()
     elements = total_bytes = 0
     with torch.set_grad_enabled(bool(wrt)):
@@ -114,6 +120,7 @@ def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozen
             if value is UNKNOWN:
                 late.add(step.slot)
             values.append(value)
+            spent.append(mode.read())
             for tensor in tensors_in(value):
                 elements += tensor.numel()
                 total_bytes += tensor.numel() * tensor.element_size()
@@ -123,7 +130,7 @@ def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozen
         with naming_output(name):
             if values[ref.slot] is not UNKNOWN:
                 look_up(ref, values)
-    return Inferred(values, frozenset(late), elements, total_bytes)
+    return Inferred(values, spent, frozenset(late), elements, total_bytes)
 
 
 def infer_late(step: Step, values: list[Any], limits: Limits) -> None:
@@ -139,7 +146,7 @@ def infer_late(step: Step, values: list[Any], limits: Limits) -> None:
         return
     with naming_step(step, args, kwargs):
         args = without_masks(step.call.operator.name, args)
-    mode = _fake_mode()
+    mode = MeteredFakes()
     fakes = _map_tensors(args, lambda t: _fake(mode, type_of(t), t.requires_grad))
     fake_kwargs = {
         name: _map_tensors(value, lambda t: _fake(mode, type_of(t), t.requires_grad)) for name, value in kwargs.items()
@@ -152,13 +159,13 @@ def infer_late(step: Step, values: list[Any], limits: Limits) -> None:
         )
 
 
-def infer_step(step: Step, values: list[Any], limits: Limits, mode: FakeTensorMode) -> Any:
+def infer_step(step: Step, values: list[Any], limits: Limits, mode: MeteredFakes) -> Any:
     """The fake value of one step, or UNKNOWN."""
     args, kwargs = _filled(step, values)
     return _run_fake(step, args, kwargs, limits, mode)
 
 
-def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limits, mode: FakeTensorMode) -> Any:
+def _run_fake(step: Step, args: list[Any], kwargs: dict[str, Any], limits: Limits, mode: MeteredFakes) -> Any:
     operator = step.call.operator
     with naming_step(step, args, kwargs):
         _check_shapes(step, args, kwargs)
@@ -245,13 +252,7 @@ def _too_large(step: Step, what: str, got: int, limit: int) -> LimitExceeded:
     )
 
 
-def _fake_mode() -> FakeTensorMode:
-    mode = FakeTensorMode(allow_fallback_kernels=False)
-    mode.cache_enabled = False  # it is shared by all modes and never shrinks
-    return mode
-
-
-def _fake(mode: FakeTensorMode, kind: TensorType | None, requires_grad: bool) -> Any:
+def _fake(mode: MeteredFakes, kind: TensorType | None, requires_grad: bool) -> Any:
     if kind is None:
         return UNKNOWN
     with mode:

@@ -18,6 +18,7 @@ from pullback_schemas.problems import (
     pointer_to,
 )
 from pullback_schemas.tensors import TensorSpec
+from pullback_service.program.budget import refuse_over_budget
 from pullback_service.program.inference import Inferred, Limits, infer
 from pullback_service.program.program import Program
 from pullback_service.program.sparsity import Sparsity
@@ -51,10 +52,11 @@ def make_plan(program: Program, inputs: InputTypes, wrt: Sequence[str] | None, l
     """The plan for `program` with inputs of these types (None: unknown), differentiated by `wrt`.
 
     `wrt` None means every floating or complex input; empty means no derivative. Inputs must have been
-    checked with `check_inputs`. Raises what `infer` raises.
+    checked with `check_inputs`. Raises what `infer` raises, and MemoryLimit or LimitExceeded for a run over budget.
     """
     chosen = default_wrt(inputs) if wrt is None else tuple(wrt)
     inferred = infer(program, {name: inputs.get(name) for name in program.inputs}, frozenset(chosen), limits)
+    refuse_over_budget(program, inferred, limits, is_backward=bool(chosen))
     outputs = {name: inferred.type_of(ref) for name, ref in program.outputs.items()}
     return Plan(program, inferred, chosen, limits, outputs)
 

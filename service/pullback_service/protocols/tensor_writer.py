@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,32 @@ from pullback_schemas.problems import LimitExceeded
 from pullback_schemas.tensors import Encoding
 from pullback_service.program.types import DTYPE_NAMES, MAX_AXES
 
+PIECE = 2**16
+"""Elements that are written at a time."""
 
-def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> dict[str, Any]:
-    """The tensor in full form; `data` is ready-made JSON for orjson, or base64 text."""
+
+class Written(dict[str, Any]):
+    """A tensor in full form, and how many bytes of JSON its data take."""
+
+    __slots__ = ("size",)
+
+    size: int
+
+
+def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> Written:
+    """The tensor in full form; `data` is ready-made JSON for orjson."""
     dense = _dense(tensor)
-    envelope: dict[str, Any] = {"dtype": DTYPE_NAMES[dense.dtype], "shape": list(dense.shape)}
+    written = Written(dtype=DTYPE_NAMES[dense.dtype], shape=list(dense.shape))
     if encoding == "base64":
         bits = dense.view(torch.uint16) if dense.dtype == torch.bfloat16 else dense
-        return {**envelope, "encoding": "base64", "data": base64.b64encode(bits.numpy().tobytes()).decode()}
-    return {**envelope, "data": orjson.Fragment(_numbers(_array(dense)))}
+        # For a text rather than a fragment, orjson would set aside eight times as much.
+        text = b"".join((b'"', base64.b64encode(bits.numpy().tobytes()), b'"'))
+        written["encoding"] = "base64"
+    else:
+        text = _numbers(_array(dense))
+    written["data"] = orjson.Fragment(text)
+    written.size = len(text)
+    return written
 
 
 def _dense(tensor: Tensor) -> Tensor:
@@ -52,8 +70,28 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 def _numbers(array: NDArray[Any]) -> bytes:
+    """The elements as nested lists, piece by piece: orjson crashes where memory for its text ends, join raises."""
     if array.ndim == 0:
-        return _numbers(array.reshape(1))[1:-1]
+        return _piece(array.reshape(1))[1:-1]
+    return _piece(array) if array.size <= PIECE else b"".join(_pieces(array))
+
+
+def _pieces(array: NDArray[Any]) -> Iterator[bytes]:
+    """The text of a large array, some whole rows in each piece."""
+    rows = max(1, PIECE * len(array) // array.size)
+    yield b"["
+    for first in range(0, len(array), rows):
+        if first:
+            yield b","
+        some = array[first : first + rows]
+        if some.size <= PIECE:
+            yield _piece(some)[1:-1]
+        else:
+            yield from _pieces(some[0])
+    yield b"]"
+
+
+def _piece(array: NDArray[Any]) -> bytes:
     text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
     if array.dtype.kind != "f":
         return text

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
+
+from pullback_service.workers.shared import SharedBytes
 
 NEEDS_ISOLATION = 0
 """The status of a reply that is none: the call wants a process of its own. The body names the nodes, as JSON."""
@@ -11,19 +14,54 @@ NEEDS_ISOLATION = 0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operation and the bytes it is about."""
+    """An operation and the bytes it is about; large ones are shared, and sealed."""
 
     operation: str
-    body: bytes
+    body: bytes | SharedBytes
+
+    def buffer(self) -> bytes | memoryview:
+        """The bytes, wherever they are."""
+        return self.body.view() if isinstance(self.body, SharedBytes) else self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who calls, and how many seconds they will wait."""
+
+    caller: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body of a large reply: what a sealed memory file holds from `start` on."""
+
+    memory: SharedBytes
+    start: int
+
+    def __len__(self) -> int:
+        return len(self.memory) - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP status, the bytes of the answer, and how long its phases took."""
+    """An HTTP status, the bytes of the answer, and how long its phases took.
+
+    The body of a large answer may be `shared` instead.
+    """
 
     status: int
     body: bytes
     server_timing: str = ""
+    shared: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether calls are welcome, and if they are not, why."""
+
+    status: Literal["ok", "starting", "failing", "full", "draining"]
+    reason: str | None = None
 
 
 class AbstractWorkers(ABC):
@@ -34,20 +72,32 @@ class AbstractWorkers(ABC):
         """Begin to get ready; returns at once where readiness takes long."""
 
     @abstractmethod
+    def drain(self) -> None:
+        """Refuse new calls from now on; what runs and waits is finished."""
+
+    @abstractmethod
+    def give_up(self) -> None:
+        """End what still runs and waits; its callers get Busy."""
+
+    @abstractmethod
     async def stop(self) -> None:
         """End every process and thread that was started."""
 
     @abstractmethod
-    async def run(self, call: Call) -> Reply:
-        """The answer to `call`.
+    async def run(self, call: Call, terms: Terms) -> Reply:
+        """The answer to `call`. Cancelled, it gives up its place or its worker.
 
         Raises Busy when no worker can take it, WorkerDied when the worker ended twice in the middle of it,
         DeadlineExceeded when it took too long. Problems of the request itself come back as replies.
         """
 
     @abstractmethod
+    def readiness(self) -> Readiness:
+        """Whether a call would be taken now."""
+
+    @abstractmethod
     def counts(self) -> dict[str, int]:
-        """How many workers are `ready` (idle or busy), `busy`, and were ever `restarted`."""
+        """How many workers are `ready` (idle or busy), `busy`, were ever `restarted`; how many calls are `waiting`."""
 
     @abstractmethod
     def fences(self) -> dict[str, str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 from socket import socket
 from typing import TYPE_CHECKING
 
+from pullback_schemas.problems import Quarantined
 from pullback_service.settings import Settings
+from pullback_service.workers.base import Call, Reply
 from pullback_service.workers.control import Role
-from pullback_service.workers.frames import receive_call, send_greeting, send_reply
 from pullback_service.workers.kernel import die_with, name_process
+from pullback_service.workers.line import Line
 from pullback_service.workers.sealing import seal
+from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 if TYPE_CHECKING:
     from pullback_service.engine import Engine
@@ -24,17 +28,48 @@ def become_worker(connection: socket, role: Role, engine: Engine, settings: Sett
     die_with(parent)
     _yield_to_the_service()
     _close_all_but(connection)
-    engine.settle(threads=settings.torch_threads, is_alone=role is Role.ALONE)
+    line = Line(connection)
+    engine.settle(threads=settings.torch_threads, is_alone=role is Role.ALONE, admit=lambda graph: _admit(graph, line))
     fences = seal(settings)
     name_process(f"pullback-{role.value}")  # from now on it is one
     try:
-        send_greeting(connection, fences)
-        while (call := receive_call(connection)) is not None:
-            send_reply(connection, engine.answer(call))
-            if role.is_single_use:
+        line.greet(fences)
+        while (call := line.receive()) is not None:
+            reply = engine.answer(call)
+            is_last = role.is_single_use or (
+                _was_large(call, reply) and not _has_room(settings.worker_memory_bytes // 2)
+            )
+            line.reply(reply, is_last=is_last)
+            if is_last:
                 return
+            del call, reply  # they may be large, and the next call may be long in coming
     except ConnectionError:
         return
+
+
+def _admit(digest: bytes, line: Line) -> None:
+    """Called before a graph is even compiled."""
+    line.note(digest)
+    if digest in line.refused:
+        raise Quarantined(
+            "This graph ended the process that ran it, more than once; it is refused for a while.",
+            pointer="/graph",
+            hint="It makes PyTorch crash. Look for indices, lengths and sizes that are out of range.",
+        )
+
+
+def _was_large(call: Call, reply: Reply) -> bool:
+    """Whether this call may have left memory in pieces; a problem may be that of memory."""
+    return isinstance(call.body, SharedBytes) or len(reply.body) > INLINE_BYTES or reply.status != 200
+
+
+def _has_room(size: int) -> bool:
+    """Whether so much memory could still be had. What large requests leave behind in pieces is never whole again."""
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError:
+        return False
+    return True
 
 
 def _yield_to_the_service() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from enum import Enum
 
 READY = b"ready"
-"""The fork server's first packet. After it, each command gets one answer: the worker's pid, with its pidfd."""
+"""The fork server's first packet. After it, each command gets one answer: the worker's pid, with its pidfd.
+
+When a worker has ended, a packet without a descriptor tells its pid and the signal that ended it, 0 for none.
+"""
 
 PACKET = 64
 """More bytes than any packet has."""

@@ -6,6 +6,7 @@ it ends, and every worker before it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -84,8 +85,12 @@ class Forker:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         pid = self._pids.pop(pidfd)
         os.close(pidfd)
-        if result and result.si_code != os.CLD_EXITED and result.si_status != signal.SIGKILL:
-            log.warning("worker %d ended by %s", pid, signal.Signals(result.si_status).name)
+        assert result is not None
+        cause = 0 if result.si_code == os.CLD_EXITED else result.si_status
+        if cause not in (0, signal.SIGKILL):
+            log.warning("worker %d ended by %s", pid, signal.Signals(cause).name)
+        with contextlib.suppress(OSError):  # nobody listens any more
+            self._control.sendall(f"{pid} {cause}".encode())
 
     def _end_all(self) -> None:
         for pidfd in list(self._pids):

@@ -11,12 +11,15 @@ import sys
 
 from pullback_service.settings import Settings
 from pullback_service.workers.control import PACKET, READY, Role
+from pullback_service.workers.link import Forked, Link, readable
 from pullback_service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
+LONG_LIFE_S = 30
+SHORT_LIVES = 4
 STARTED_IN_S = 120
 FORKED_IN_S = 5
 ENDED_IN_S = 5
@@ -27,7 +30,8 @@ class ForkServer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._control: socket.socket | None = None
+        self._link: Link | None = None
+        self._short_lives = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._is_up = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -50,49 +54,50 @@ class ForkServer:
         try:
             with theirs:
                 async with self._turn, asyncio.timeout(FORKED_IN_S):
-                    pid, pidfd = await self._ask(role, theirs)
+                    pid, pidfd, ending = await self._ask(role, theirs)
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
             raise
-        return Worker(pid, pidfd, reader, writer)
+        return Worker(pid, pidfd, ending, ours, reader, writer, self._settings.max_answer_bytes)
 
-    async def _ask(self, role: Role, connection: socket.socket) -> tuple[int, int]:
-        """The pid and pidfd of a new process."""
-        control = self._control
-        if control is None:
+    async def _ask(self, role: Role, connection: socket.socket) -> Forked:
+        """The pid and pidfd of a new process, and what will tell how it ended."""
+        link = self._link
+        if link is None:
             raise ConnectionError("the fork server is not up")
         try:
-            socket.send_fds(control, [role.value.encode()], [connection.fileno()])
-            await _readable(control.fileno())
-            packet, descriptors, _, _ = socket.recv_fds(control, PACKET, 1)
+            return await link.ask(role, connection)
         except BaseException:
             # It hangs, or its answer would be taken for that to the next question.
             self._kill()
             raise
-        if not packet:
-            raise ConnectionError("the fork server ended")
-        return int(packet), descriptors[0]
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether one fork server after the other ended soon after its start."""
+        return self._short_lives >= SHORT_LIVES
 
     def _kill(self) -> None:
         if self._process is not None:
             self._process.kill()
 
     async def _keep_up(self) -> None:
-        """Run one fork server after another; pause longer each time one ends before it was up."""
-        pause = SHORTEST_PAUSE_S
+        """Run one fork server after another; pause longer each time one did not live long."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
-                was_up = await self._run_one()
+                await self._run_one()
             except OSError as error:
                 log.error("the fork server cannot be started: %s", error)
-                was_up = False
-            pause = SHORTEST_PAUSE_S if was_up else min(2 * pause, LONGEST_PAUSE_S)
+            self._short_lives = 0 if loop.time() - began > LONG_LIFE_S else self._short_lives + 1
+            pause = min(SHORTEST_PAUSE_S * 2 ** max(self._short_lives - 1, 0), LONGEST_PAUSE_S)
             log.error("the fork server ended; the next one starts in %g s", pause)
             await asyncio.sleep(pause)
 
-    async def _run_one(self) -> bool:
-        """Start one and wait for its end; whether it ever came up. Cancelled, it ends the process."""
+    async def _run_one(self) -> None:
+        """Start one and wait for its end. Cancelled, it ends the process."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = self._process = self._popen(theirs)
@@ -100,15 +105,16 @@ class ForkServer:
         pidfd = os.pidfd_open(process.pid)
         try:
             if not await _greeted(ours):
-                return False
-            self._control = ours
+                return
+            self._link = Link(ours)
             self._is_up.set()
-            await _readable(pidfd)
-            return True
+            await readable(pidfd)
         finally:
             patience = ENDED_IN_S if self._is_up.is_set() else 0
             self._is_up.clear()
-            self._control = None
+            if self._link is not None:
+                self._link.close()
+                self._link = None
             ours.close()
             await _end(process, pidfd, patience)
 
@@ -130,7 +136,7 @@ async def _greeted(control: socket.socket) -> bool:
     """Whether the fork server came up."""
     try:
         async with asyncio.timeout(STARTED_IN_S):
-            await _readable(control.fileno())
+            await readable(control.fileno())
     except TimeoutError:
         return False
     return control.recv(PACKET) == READY
@@ -140,19 +146,8 @@ async def _end(process: subprocess.Popen[bytes], pidfd: int, patience_s: float) 
     """Let a process end by itself for a while, or else kill it; reap it and close its pidfd."""
     try:
         async with asyncio.timeout(patience_s):
-            await _readable(pidfd)
+            await readable(pidfd)
     except TimeoutError:
         process.kill()
     await asyncio.to_thread(process.wait)
     os.close(pidfd)
-
-
-async def _readable(descriptor: int) -> None:
-    """Return when a read of `descriptor` would not block; a pidfd is readable once its process has ended."""
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    loop.add_reader(descriptor, event.set)
-    try:
-        await event.wait()
-    finally:
-        loop.remove_reader(descriptor)

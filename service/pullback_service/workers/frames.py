@@ -1,95 +1,93 @@
 """What crosses between the HTTP process and a worker on a byte stream: sizes first, then the parts.
 
-A worker greets once, when it can take calls; then replies follow calls. Whatever it sends is checked: a worker may have
-been taken over by the request that it runs.
+A worker greets once, when it can take calls; then replies follow calls. Large bodies do not cross: the HTTP process
+makes every memory file, those for answers too, and sends their descriptors with a call. Whatever a worker sends is
+checked: it may have been taken over by the request that it runs.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import struct
-from socket import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from pullback_schemas.problems import problem_classes
 from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
+from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
-ONE_PIECE = 2**16
+GREETING = struct.Struct("!H")
+CALL = struct.Struct("!BBBQ")
+REPLY = struct.Struct("!HBHQ")
+NOTE = struct.Struct("!I32s")
+"""At the start of the memory for answers, so that it outlives the worker: the call's number, its graph's digest."""
 
-_GREETING = struct.Struct("!H")
-_CALL = struct.Struct("!BQ")
-_REPLY = struct.Struct("!HHQ")
-_STATUSES = {NEEDS_ISOLATION, *range(200, 600)}
+DIGEST_BYTES = 32
+MAX_REFUSED = 64
+DESCRIPTORS = 2
+STATUSES = {NEEDS_ISOLATION, 200, *(kind.status for kind in problem_classes().values())}
+
+_BODY_IS_SHARED, _HAS_ANSWER_MEMORY = 1, 2
+_IS_SHARED, _IS_LAST = 1, 2
 
 
 class GarbledReply(ConnectionError):
     """A worker does not speak as one does; it is not to be trusted with another call."""
 
 
-def send_greeting(connection: socket, fences: dict[str, str]) -> None:
-    """Say that calls are welcome, and which fences stand."""
-    text = json.dumps(fences).encode()
-    connection.sendall(_GREETING.pack(len(text)) + text)
+@dataclass(frozen=True, slots=True)
+class CallHead:
+    """The sizes of a call's parts, and which descriptors come with it: the body's first."""
+
+    operation_size: int
+    refused_count: int
+    body_is_shared: bool
+    has_answer_memory: bool
+    body_size: int
+
+    @property
+    def inline_size(self) -> int:
+        """How many bytes follow the head."""
+        inline = 0 if self.body_is_shared else self.body_size
+        return self.operation_size + self.refused_count * DIGEST_BYTES + inline
 
 
-async def read_greeting(reader: asyncio.StreamReader) -> dict[str, str]:
-    """The fences of a worker that is ready. Raises asyncio.IncompleteReadError when it ended before."""
-    (size,) = _GREETING.unpack(await reader.readexactly(_GREETING.size))
-    fences: dict[str, str] = json.loads(await reader.readexactly(size))
-    return fences
-
-
-def pack_call(call: Call) -> bytes:
-    """A call's header; the operation and the body follow it."""
+def pack_call(call: Call, refused: Sequence[bytes], *, has_answer_memory: bool) -> bytes:
+    """A call but for its body. `refused`: digests of the graphs that this caller may not run."""
     operation = call.operation.encode()
-    return _CALL.pack(len(operation), len(call.body)) + operation
+    flags = _BODY_IS_SHARED * isinstance(call.body, SharedBytes) | _HAS_ANSWER_MEMORY * has_answer_memory
+    head = CALL.pack(len(operation), len(refused), flags, len(call.body))
+    return b"".join([head, operation, *refused])
 
 
-async def read_reply(reader: asyncio.StreamReader) -> Reply:
-    """The next reply. Raises asyncio.IncompleteReadError when the worker is gone, GarbledReply when it is no reply."""
-    status, timing, size = _REPLY.unpack(await reader.readexactly(_REPLY.size))
-    server_timing = (await reader.readexactly(timing)).decode("ascii", "replace")
-    if status not in _STATUSES or not (server_timing.isascii() and server_timing.isprintable()):
+def unpack_call_head(data: bytes) -> CallHead:
+    """The head of a call that begins with `data`."""
+    operation_size, refused_count, flags, body_size = CALL.unpack_from(data)
+    return CallHead(
+        operation_size, refused_count, bool(flags & _BODY_IS_SHARED), bool(flags & _HAS_ANSWER_MEMORY), body_size
+    )
+
+
+def pack_reply_head(reply: Reply, timing_size: int, *, is_shared: bool, is_last: bool) -> bytes:
+    """The head of a reply."""
+    flags = _IS_SHARED * is_shared | _IS_LAST * is_last
+    return REPLY.pack(reply.status, flags, timing_size, len(reply.body))
+
+
+class ReplyHead(NamedTuple):
+    """The status of a reply and the sizes of its parts. After the last one the worker ends."""
+
+    status: int
+    is_shared: bool
+    is_last: bool
+    timing_size: int
+    body_size: int
+
+
+def unpack_reply_head(data: bytes, max_shared: int) -> ReplyHead:
+    """The head of a reply. Raises GarbledReply when it cannot be one."""
+    status, flags, timing_size, body_size = REPLY.unpack(data)
+    is_shared = bool(flags & _IS_SHARED)
+    if status not in STATUSES or body_size > (max_shared if is_shared else INLINE_BYTES):
         raise GarbledReply("a worker sent what is no reply")
-    return Reply(status, await reader.readexactly(size), server_timing)
-
-
-def receive_call(connection: socket) -> Call | None:
-    """The next call, None when the HTTP process is gone. A small one takes a single system call."""
-    start = _receive(connection, b"", _CALL.size)
-    if start is None:
-        return None
-    operation_size, body_size = _CALL.unpack_from(start)
-    whole = _receive(connection, start, _CALL.size + operation_size + body_size)
-    if whole is None:
-        return None
-    body_at = _CALL.size + operation_size
-    return Call(whole[_CALL.size : body_at].decode(), whole[body_at:])
-
-
-def send_reply(connection: socket, reply: Reply) -> None:
-    """Send a reply whole, a small one in one piece: every piece wakes the HTTP process."""
-    timing = reply.server_timing.encode()
-    header = _REPLY.pack(reply.status, len(timing), len(reply.body)) + timing
-    if len(reply.body) <= ONE_PIECE:
-        connection.sendall(header + reply.body)
-    else:
-        connection.sendall(header)
-        connection.sendall(reply.body)
-
-
-def _receive(connection: socket, start: bytes, size: int) -> bytes | None:
-    """At least `size` bytes, of which `start` came already. Calls never overlap, so what follows belongs to it."""
-    if len(start) >= size:
-        return start
-    if size <= ONE_PIECE:
-        more = connection.recv(ONE_PIECE)
-        return _receive(connection, start + more, size) if more else None
-    buffer = bytearray(size)
-    buffer[: len(start)] = start
-    view = memoryview(buffer)[len(start) :]
-    while view:
-        count = connection.recv_into(view)
-        if count == 0:
-            return None
-        view = view[count:]
-    return bytes(buffer)
+    return ReplyHead(status, is_shared, bool(flags & _IS_LAST), timing_size, body_size)

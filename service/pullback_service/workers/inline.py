@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from pullback_service.settings import Settings
-from pullback_service.workers.base import AbstractWorkers, Call, Reply
+from pullback_service.workers.base import AbstractWorkers, Call, Readiness, Reply, Terms
 
 if TYPE_CHECKING:
     from pullback_service.engine import Engine
@@ -23,6 +23,7 @@ class InlineWorkers(AbstractWorkers):
         self._thread = ThreadPoolExecutor(1, "pullback")
         self._engine: Engine | None = None
         self._busy = 0
+        self._is_draining = False
 
     @override
     async def start(self) -> None:
@@ -36,11 +37,19 @@ class InlineWorkers(AbstractWorkers):
         return engine
 
     @override
+    def drain(self) -> None:
+        self._is_draining = True
+
+    @override
+    def give_up(self) -> None:
+        """Nothing: a thread cannot be ended."""
+
+    @override
     async def stop(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     @override
-    async def run(self, call: Call) -> Reply:
+    async def run(self, call: Call, terms: Terms) -> Reply:  # a thread cannot be ended: there is no deadline
         assert self._engine is not None, "start() comes first"
         self._busy += 1
         try:
@@ -49,8 +58,15 @@ class InlineWorkers(AbstractWorkers):
             self._busy -= 1
 
     @override
+    def readiness(self) -> Readiness:
+        if self._is_draining:
+            return Readiness("draining", "The service is about to end.")
+        return Readiness("starting", "The engine loads.") if self._engine is None else Readiness("ok")
+
+    @override
     def counts(self) -> dict[str, int]:
-        return {"ready": int(self._engine is not None), "busy": min(self._busy, 1), "restarted": 0}
+        busy = min(self._busy, 1)
+        return {"ready": int(self._engine is not None), "busy": busy, "waiting": self._busy - busy, "restarted": 0}
 
     @override
     def fences(self) -> dict[str, str]:

@@ -12,6 +12,9 @@ from pullback_service.workers.worker import LOST, Worker
 log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+FREE_FAILURES = 4
+"""So many workers in a row may be killed from outside without a pause before the next one."""
+
 GREETED_IN_S = 30
 
 
@@ -30,28 +33,40 @@ class Pool:
         self._recycle_after = 1 if role.is_single_use else recycle_after
         self._alive: set[Worker] = set()
         self._idle: list[Worker] = []
+        self._leaving: set[Worker] = set()
         self._arrived = asyncio.Event()
         self._starting: set[asyncio.Task[None]] = set()
+        self._failures = 0
 
     def start(self) -> None:
         """Begin to fill it."""
         self._fill()
 
-    async def stop(self) -> None:
-        """End every worker."""
+    def end(self) -> None:
+        """Kill every worker, lent ones included; there will be no others."""
         self._size = 0
         for task in self._starting:
             task.cancel()
-        await asyncio.gather(*self._starting, return_exceptions=True)
-        leaving, self._alive = self._alive, set()
-        for worker in leaving:
+        self._leaving |= self._alive
+        self._alive, self._idle = set(), []
+        for worker in self._leaving:
             worker.kill()
-        await asyncio.gather(*(worker.ended() for worker in leaving))
+
+    async def stop(self) -> None:
+        """End every worker, and await that they have ended."""
+        self.end()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        await asyncio.gather(*(worker.ended() for worker in self._leaving))
 
     @property
     def ready(self) -> int:
         """How many are up, lent ones included."""
         return len(self._alive)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether one worker after the other ended before it had answered anything."""
+        return self._failures > FREE_FAILURES
 
     async def take(self) -> Worker:
         """An idle worker, as soon as there is one. Give it back, or discard it."""
@@ -64,12 +79,13 @@ class Pool:
 
     def give_back(self, worker: Worker) -> None:
         """The worker has replied. It is lent again, unless it has served its time or ended since."""
-        if worker not in self._alive:
-            return
-        if worker.served < self._recycle_after:
-            self._offer(worker)
-        else:
+        self._failures = 0
+        if worker.is_leaving or worker.served >= self._recycle_after:
             self._remove(worker)
+        elif worker.has_ended:
+            self.discard(worker)
+        elif worker in self._alive:
+            self._offer(worker)
 
     def discard(self, worker: Worker) -> None:
         """The worker died, hangs, or is no longer to be trusted."""
@@ -97,15 +113,17 @@ class Pool:
             task.add_done_callback(self._starting.discard)
 
     async def _start_one(self) -> None:
-        """Start a worker; if it does not come up, pause and try again, longer each time."""
-        pause = SHORTEST_PAUSE_S
+        """Start a worker; after several that came to nothing, pause before, longer each time."""
         while True:
+            if self.is_failing:
+                pause = min(SHORTEST_PAUSE_S * 2 ** min(self._failures - FREE_FAILURES, 16), LONGEST_PAUSE_S)
+                log.error("%d workers in a row came to nothing; next try in %g s", self._failures, pause)
+                await asyncio.sleep(pause)
             try:
                 worker = await self._started()
             except (*LOST, OSError, ValueError) as error:
-                log.error("a worker did not start (%r); next try in %g s", error, pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                log.error("a worker did not start: %r", error)
+                self._failures += 1
             else:
                 self._welcome(worker)
                 return
@@ -116,11 +134,11 @@ class Pool:
         try:
             async with asyncio.timeout(GREETED_IN_S):
                 await worker.greet()
+            if worker.has_ended:
+                raise ConnectionError("it ended right after its greeting")
         except BaseException:
             worker.kill()
             raise
-        if worker.has_ended:
-            raise ConnectionError("it ended right after its greeting")
         return worker
 
     def _welcome(self, worker: Worker) -> None:
@@ -132,9 +150,10 @@ class Pool:
         self._offer(worker)
 
     def _on_exit(self, worker: Worker) -> None:
-        """Replace the worker even while nobody uses it."""
-        if worker in self._alive:
+        """Replace a worker that ends while nobody uses it. Whoever has borrowed one may still read its last reply."""
+        if worker in self._idle:
             log.warning("worker %d ended", worker.pid)
+            self._failures += not worker.served
             self.discard(worker)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pullback_service.settings import Settings
 from pullback_service.workers import kernel
+from pullback_service.workers.frames import NOTE
 
 THREAD_BYTES = 160 * 2**20
 """Address space that a thread reserves without using it: its stack and its heap."""
@@ -46,9 +47,10 @@ def syscall_filter() -> Callable[[], None]:
 
 
 def limit_resources(settings: Settings) -> None:
-    """Bound what the process may take: memory beyond what it has now, descriptors, processes; no core files."""
+    """Bound what the process may take: memory beyond what it has, answers, descriptors, processes; no core files."""
     threads = settings.torch_threads - 1
     _limit(resource.RLIMIT_AS, _address_space() + settings.worker_memory_bytes + threads * THREAD_BYTES)
+    _limit(resource.RLIMIT_FSIZE, NOTE.size + settings.max_answer_bytes)  # the memory file for answers
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
     if not threads:

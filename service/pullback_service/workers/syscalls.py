@@ -17,7 +17,7 @@ _THREADS = "futex futex_waitv set_robust_list get_robust_list rseq set_tid_addre
 _SIGNALS = "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sigaltstack restart_syscall"
 _CLOCK = "clock_gettime clock_getres clock_nanosleep gettimeofday nanosleep time"
 _DESCRIPTORS = """
-read readv write writev recvfrom recvmsg sendto sendmsg close lseek fstat poll ppoll select pselect6
+read readv write writev pwrite64 recvfrom recvmsg sendto sendmsg close lseek fstat poll ppoll select pselect6
 epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2
 """
 _QUESTIONS = """

@@ -1,0 +1,65 @@
+"""On what terms a request is answered: who sent it, how long they wait, and whether they still do."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from starlette.requests import ClientDisconnect, Request
+from typing_extensions import override
+
+from pullback_schemas.problems import InvalidField
+from pullback_service.http.patience import AbstractInterruption, Patience
+from pullback_service.workers.base import Terms
+
+TIMEOUT = "pullback-timeout"
+PATIENCE_S = 0.02
+
+
+def terms_of(request: Request, deadline_s: float) -> Terms:
+    """Who sent it, and the seconds they give it, at most `deadline_s`. Raises InvalidField."""
+    wanted = request.headers.get(TIMEOUT)
+    timeout_s = deadline_s if wanted is None else min(_seconds(wanted), deadline_s)
+    return Terms(request.client.host if request.client else "", timeout_s)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidField(
+            f"The header Pullback-Timeout does not hold a number of seconds: {text[:64]!r}.",
+            expected="a number above 0",
+            got=text[:64],
+            hint="Pullback-Timeout: 2.5",
+        )
+    return seconds
+
+
+class WhilePresent(AbstractInterruption):
+    """A block that is interrupted when the client goes away, and raises ClientDisconnect. The body must have been read.
+
+    The client is watched once the patience is over: a task for every request would cost its share.
+    """
+
+    def __init__(self, request: Request, patience: Patience) -> None:
+        super().__init__(patience, ClientDisconnect)
+        self._request = request
+        self._watch: asyncio.Task[None] | None = None
+
+    @override
+    def on_overdue(self) -> None:
+        self._watch = asyncio.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.interrupt()
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        super().__exit__()

@@ -1,0 +1,92 @@
+"""A worker that was taken over sends what it likes; the HTTP process believes none of it unseen."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from pullback_service.workers.base import Call, Reply
+from pullback_service.workers.frames import NOTE, REPLY, GarbledReply
+from pullback_service.workers.worker import Worker
+
+MAX_ANSWER_BYTES = 2**20
+SHARED = 1
+
+
+def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None) -> Reply:
+    """What comes of a reply that holds these bytes; `hold` gets the memory for answers first."""
+
+    async def scenario() -> Reply:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            reader, writer = await asyncio.open_connection(sock=ours)
+            ending = asyncio.get_running_loop().create_future()
+            worker = Worker(0, -1, ending, ours, reader, writer, MAX_ANSWER_BYTES)
+            task = asyncio.create_task(worker.exchange(Call("forward", b"{}")))
+            await asyncio.sleep(0)
+            _, (memory,), _, _ = socket.recv_fds(theirs, 2**16, 1)
+            held = hold(memory)
+            theirs.sendall(b"".join(pieces))
+            try:
+                return await asyncio.wait_for(task, 5)
+            finally:
+                del held
+                os.close(memory)
+                writer.close()
+                await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+    return asyncio.run(scenario())
+
+
+def test_an_honest_reply_is_taken():
+    body = b'{"outputs": {}}'
+    assert answered(REPLY.pack(200, 0, 5, len(body)), b"a;b=1", body) == Reply(200, body, "a;b=1")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (REPLY.pack(200, 0, 0, 2**40),),
+        (REPLY.pack(200, SHARED, 0, MAX_ANSWER_BYTES + 1),),
+        (REPLY.pack(204, 0, 0, 0),),
+        (REPLY.pack(302, 0, 0, 0),),
+        (REPLY.pack(65535, 0, 0, 0),),
+        (REPLY.pack(200, 0, 17, 0), b"a\r\nset-cookie: b=1"[:17]),
+        (REPLY.pack(200, 0, 2, 0), "é".encode()),
+        (REPLY.pack(200, SHARED, 0, 100),),
+        (REPLY.pack(0, 0, 0, 2), b"{}"),
+        (REPLY.pack(0, 0, 0, 12), b'{"nodes":[]}'),
+        (REPLY.pack(0, 0, 0, 13), b'{"nodes":[1]}'),
+        (REPLY.pack(0, 0, 0, 1), b"\xff"),
+    ],
+    ids=[
+        *("a huge body", "a huge answer", "no content", "a redirect", "no status", "two headers", "no ASCII"),
+        *("an answer that is not there", "no reason", "no node", "a number for a node", "no JSON"),
+    ],
+)
+def test_a_reply_that_cannot_be_one_is_not_taken(pieces):
+    with pytest.raises(GarbledReply):
+        answered(*pieces)
+
+
+def test_an_answer_that_the_worker_could_still_change_is_not_taken():
+    def hold(memory: int) -> mmap.mmap:
+        os.pwrite(memory, b"x" * 100, NOTE.size)
+        return mmap.mmap(memory, 0)
+
+    with pytest.raises(GarbledReply, match="holds on"):
+        answered(REPLY.pack(200, SHARED, 0, 100), hold=hold)
+
+
+def test_an_answer_in_memory_is_taken_whole():
+    def hold(memory: int) -> None:
+        os.pwrite(memory, bytes(range(100)), NOTE.size)
+
+    answer = answered(REPLY.pack(200, SHARED, 0, 100), hold=hold).shared
+    assert answer is not None
+    assert b"".join(answer.memory.chunks(answer.start)) == bytes(range(100))

@@ -1,0 +1,143 @@
+"""Who runs next when several callers wait, told by the order in which they get their turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pullback_schemas.problems import Busy
+from pullback_service.workers.queue import Queue
+
+SOON_S = 5
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Crowd:
+    """Callers of one queue, who note the order in which they are let in."""
+
+    def __init__(self, slots: int, max_waiting: int = 100) -> None:
+        self.queue = Queue(slots, max_waiting)
+        self.order: list[str] = []
+
+    async def call(self, caller: str, *, is_large: bool = False, seconds: float = SOON_S) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
+        await self.queue.enter(caller, is_large=is_large, deadline=deadline)
+        self.order.append(caller)
+
+    async def come(self, *callers: str, is_large: bool = False) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(self.call(caller, is_large=is_large)) for caller in callers]
+        await settle()
+        return tasks
+
+
+def test_callers_take_turns_however_many_calls_one_of_them_has():
+    async def scenario() -> list[str]:
+        crowd = Crowd(1)
+        tasks = await crowd.come("greedy", "greedy", "greedy", "greedy", "modest")
+        for _ in range(4):
+            crowd.queue.leave(is_large=False)
+            await settle()
+        await asyncio.gather(*tasks)
+        return crowd.order
+
+    assert asyncio.run(scenario()) == ["greedy", "greedy", "modest", "greedy", "greedy"]
+
+
+def test_large_calls_leave_a_slot_to_small_ones():
+    async def scenario() -> list[str]:
+        crowd = Crowd(2)
+        large = await crowd.come("a", "b", "c", is_large=True)
+        small = await crowd.come("small")
+        for task in [*large, *small]:
+            task.cancel()
+        return crowd.order
+
+    assert asyncio.run(scenario()) == ["a", "small"]
+
+
+def test_with_one_slot_large_and_small_calls_take_turns():
+    async def scenario() -> list[str]:
+        crowd = Crowd(1)
+        tasks = await crowd.come("first")
+        tasks += await crowd.come("large 1", "large 2", is_large=True)
+        tasks += await crowd.come("small 1", "small 2")
+        is_large = False
+        for _ in range(4):
+            crowd.queue.leave(is_large=is_large)
+            await settle()
+            is_large = crowd.order[-1].startswith("large")
+        await asyncio.gather(*tasks)
+        return [name.split()[0] for name in crowd.order]
+
+    order = asyncio.run(scenario())[1:]
+    assert order in (["small", "large", "small", "large"], ["large", "small", "large", "small"])
+
+
+def test_in_a_full_queue_the_greediest_callers_newest_call_gives_way():
+    async def scenario() -> tuple[list[bool], int]:
+        crowd = Crowd(1, max_waiting=3)
+        first = await crowd.come("greedy", "greedy", "greedy", "greedy")
+        modest = await crowd.come("modest")
+        refused = [task.done() and isinstance(task.exception(), Busy) for task in first]
+        for task in [*first, *modest]:
+            task.cancel()
+        return refused, crowd.queue.waiting
+
+    assert asyncio.run(scenario()) == ([False, False, False, True], 3)
+
+
+def test_a_full_queue_refuses():
+    async def scenario() -> None:
+        crowd = Crowd(1, max_waiting=1)
+        tasks = await crowd.come("a", "b")
+        try:
+            assert crowd.queue.is_full
+            await crowd.call("c")
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    with pytest.raises(Busy):
+        asyncio.run(scenario())
+
+
+def test_a_call_that_gives_up_leaves_its_place():
+    async def scenario() -> tuple[int, list[str]]:
+        crowd = Crowd(1)
+        tasks = await crowd.come("running", "leaves", "stays")
+        tasks[1].cancel()
+        await settle()
+        waiting = crowd.queue.waiting
+        crowd.queue.leave(is_large=False)
+        await tasks[2]
+        return waiting, crowd.order
+
+    assert asyncio.run(scenario()) == (1, ["running", "stays"])
+
+
+def test_a_slot_that_comes_in_the_moment_of_giving_up_goes_to_the_next():
+    async def scenario() -> list[str]:
+        crowd = Crowd(1)
+        tasks = await crowd.come("running", "leaves", "stays")
+        crowd.queue.leave(is_large=False)  # "leaves" has its turn, and has not noticed
+        tasks[1].cancel()
+        await asyncio.wait_for(tasks[2], SOON_S)
+        return crowd.order
+
+    assert asyncio.run(scenario()) == ["running", "stays"]
+
+
+def test_waiting_ends_at_the_deadline():
+    async def scenario() -> int:
+        crowd = Crowd(1)
+        await crowd.call("running")
+        with pytest.raises(Busy):
+            await crowd.call("late", seconds=0.01)
+        return crowd.queue.waiting
+
+    assert asyncio.run(scenario()) == 0
