@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import cycle
 
@@ -12,6 +13,9 @@ import httpx
 import pytest
 
 CALLERS, CALLS = 8, 60
+ANSWERS_PER_FAULT = 12
+"""However slow the machine is, faults come no faster than answers, or there would be none."""
+
 HONEST = {503, 504}
 HUNGRY = {
     "graph": "y = nonzero(ones([5000, 5000], dtype='bool') | x).sum()",
@@ -26,14 +30,16 @@ LONG = {
 """What takes seconds."""
 
 
-def ask(url: str, caller: int) -> list[int]:
-    """Many gradients of sums of squares; their statuses. No answer is wrong."""
+def ask(url: str, caller: int, answered: deque[None] | None = None) -> list[int]:
+    """Many gradients of sums of squares; their statuses. No answer is wrong. Each leaves a mark in `answered`."""
     statuses = []
+    marks = deque() if answered is None else answered
     with httpx.Client(timeout=120) as client:
         for k in range(CALLS):
             x = [float(caller * CALLS + k), 0.5]
             response = client.post(f"{url}/v1/backward", json={"graph": "y = (x * x).sum()", "inputs": {"x": x}})
             statuses.append(response.status_code)
+            marks.append(None)
             if response.status_code == 200:
                 assert response.json()["gradients"]["x"]["data"] == [2 * x[0], 1.0]
             else:
@@ -45,14 +51,20 @@ def ask(url: str, caller: int) -> list[int]:
 def under_load(url: str, fault) -> list[int]:
     """Do `fault` again and again while callers ask, and look after the service's health."""
     with ThreadPoolExecutor(CALLERS) as pool:
-        asking = [pool.submit(ask, url, caller) for caller in range(CALLERS)]
-        while wait(asking, timeout=0.05).not_done:
+        answered: deque[None] = deque()
+        asking = [pool.submit(ask, url, caller, answered) for caller in range(CALLERS)]
+        faults = 0
+        while wait(asking, timeout=0.02).not_done:
+            if len(answered) < faults * ANSWERS_PER_FAULT:
+                continue
+            faults += 1
             fault()
             assert httpx.get(f"{url}/health/live", timeout=10).status_code == 200
             assert httpx.get(f"{url}/health/ready", timeout=10).status_code in (200, 503)
         statuses = [status for task in asking for status in task.result()]
     assert len(statuses) == CALLERS * CALLS
     assert 200 in statuses
+    assert faults >= 5
     return statuses
 
 
