@@ -243,6 +243,27 @@ def test_v_times_the_jacobian_is_the_gradient_in_backward(derive, mode):
 # What is refused
 
 
+PRODUCT = "a = ones([1000, 1000], dtype='float64') * x[0]; b = a @ a; y = x * b[0, 0]"
+LONG = torch.ones(4000).double()
+TOO_MANY = {
+    "rows": ("jacobian", {}, ""),
+    "rows beside a gradient": ("backward", {"grad_tensors": {"y": LONG}, "jacobian": True}, "/jacobian"),
+    "rows of a Hessian": ("hessian", {"grad_tensors": {"y": LONG}}, ""),
+    "cotangents": (
+        "backward",
+        {"grad_tensors": {"y": torch.ones(4000, 4000).double()}, "is_grads_batched": True},
+        "/grad_tensors",
+    ),
+}
+
+
+@pytest.mark.parametrize(("operation", "fields", "pointer"), TOO_MANY.values(), ids=TOO_MANY)
+def test_passes_that_would_take_minutes_are_refused_before_any_work(refusal, operation, fields, pointer):
+    problem = refusal(operation, PRODUCT, inputs={"x": LONG}, **fields)
+    assert (problem["code"], problem["pointer"], problem["node"]) == ("limit_exceeded", pointer, "b")
+    assert "passes" in problem["detail"]
+
+
 REFUSED = {
     "an output that is none": ({"of": ["ys"]}, "unknown_output", "/of/0"),
     "an integer output": ({"of": ["y", "k"]}, "not_differentiable", "/of/1"),

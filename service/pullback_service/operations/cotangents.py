@@ -83,8 +83,7 @@ class RequestCotangents:
                 self._given[name] = read_tensor(value, outputs[name].dtype)
         findings.check()
         check_vectors(outputs, self._given, pointers, GRAD_TENSORS, is_batched=self._is_batched)
-        limit = self._plan.limits.max_tensor_elements
-        check_batch(self.batch, leaf_types(self._plan), limit, "gradients", "grad_tensors")
+        check_batch(self.batch, leaf_types(self._plan), self._plan, "gradients", "grad_tensors")
 
     def _entries(self, outputs: Mapping[str, TensorType]) -> Iterator[tuple[str, str, Any]]:
         sent = self._sent

@@ -35,13 +35,7 @@ def hvp(evaluation: Evaluation[HvpRequest]) -> Document:
     wrt = default_wrt(types_of(evaluation.inputs)) if request.wrt is None else request.wrt
     evaluation.check_wrt(wrt, "/wrt")
     plan = evaluation.plan([*wrt, *(name for name in vectors if name not in wrt)])
-    check_batch(
-        batch_of(vectors, is_batched=is_batched),
-        leaf_types(plan),
-        plan.limits.max_tensor_elements,
-        "products",
-        "vectors",
-    )
+    check_batch(batch_of(vectors, is_batched=is_batched), leaf_types(plan), plan, "products", "vectors")
     point, cotangents = _run(evaluation, plan, work)
     second, images = _twice(
         evaluation, point, cotangents, work, lambda second: products(second, point, vectors, is_batched=is_batched)
@@ -57,6 +51,7 @@ def hessian(evaluation: Evaluation[HessianRequest]) -> Document:
     plan = evaluation.plan(request.wrt)
     leaves = leaf_types(plan)
     check_blocks(leaves, leaves, plan.limits.max_tensor_elements, "", "Hessian")
+    plan.refuse_passes(2 * sum(leaf.numel for leaf in leaves.values()), "")
     point, cotangents = _run(evaluation, plan, work)
     second, blocks = _twice(
         evaluation, point, cotangents, work, lambda second: dense_hessian(second, point, request.chunk_size)

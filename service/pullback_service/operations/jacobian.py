@@ -49,6 +49,9 @@ class JacobianChoice:
         leaves = leaf_types(plan)
         columns = {name: leaves[name] for name in self.wrt}
         check_blocks(chosen, columns, plan.limits.max_tensor_elements, self.at, "Jacobian")
+        rows, across = (sum(kind.numel for kind in end.values()) for end in (chosen, columns))
+        passes = {"reverse": rows, "forward": across, "auto": min(rows, across)}[self.options.mode]
+        plan.refuse_passes(passes, self.at)
 
     def compute(self, point: Point, work: Work) -> Blocks:
         """The Jacobians at a point, which keeps its tape."""

@@ -21,14 +21,13 @@ def jvp(evaluation: Evaluation[JvpRequest]) -> Document:
     batch = batch_of(tangents, is_batched=request.is_tangents_batched)
     evaluation.clock.lap("decode")
     plan = evaluation.plan(list(tangents))
-    limit = plan.limits.max_tensor_elements
-    check_batch(batch, {n: kind for n, kind in plan.outputs.items() if kind}, limit, "products", "tangents")
+    check_batch(batch, {n: kind for n, kind in plan.outputs.items() if kind}, plan, "products", "tangents")
     with evaluation.source.quoted(), plain_attention(plan.program):
         point = run_forward(plan, evaluation.inputs, work, evaluation.seed)
     evaluation.clock.lap("forward")
     refuse_without_gradient(types_of(point.outputs))
     refuse_cut_gradient(plan, requiring_grad(point.outputs))
-    check_batch(batch, types_of(point.outputs), limit, "products", "tangents")
+    check_batch(batch, types_of(point.outputs), plan, "products", "tangents")
     with evaluation.source.quoted(), naming_node(point):
         images = push_forward(point.only(), tangents, is_batched=request.is_tangents_batched, work=work)
     evaluation.clock.lap("jvp")

@@ -11,7 +11,7 @@ from pullback_schemas.problems import Findings, LimitExceeded, pointer_to, under
 from pullback_schemas.requests import OperationRequest
 from pullback_service.derivatives.cotangents import Words, check_vectors
 from pullback_service.operations.evaluation import Evaluation
-from pullback_service.program.plan import check_wrt
+from pullback_service.program.plan import Plan, check_wrt
 from pullback_service.program.types import TensorType, type_of
 from pullback_service.protocols.tensor_reader import read_tensor
 
@@ -39,8 +39,9 @@ def batch_of(vectors: Mapping[str, Tensor], *, is_batched: bool) -> int | None:
     return len(next(iter(vectors.values()))) if is_batched else None
 
 
-def check_batch(batch: int | None, images: Mapping[str, TensorType], max_elements: int, what: str, field: str) -> None:
-    """Refuse more vectors than the images of all of them have room for."""
+def check_batch(batch: int | None, images: Mapping[str, TensorType], plan: Plan, what: str, field: str) -> None:
+    """Refuse more vectors than the images of all of them have room for, or than there are operations for."""
+    max_elements = plan.limits.max_tensor_elements
     for name, kind in images.items():
         if batch is not None and batch * kind.numel > max_elements:
             raise LimitExceeded(
@@ -50,3 +51,4 @@ def check_batch(batch: int | None, images: Mapping[str, TensorType], max_element
                 expected=max_elements,
                 got=batch * kind.numel,
             )
+    plan.refuse_passes(batch or 1, pointer_to(field))

@@ -66,6 +66,24 @@ def refuse_over_budget(program: Program, inferred: Inferred, limits: Limits, *, 
             )
 
 
+def refuse_passes(program: Program, inferred: Inferred, limits: Limits, *, passes: int, pointer: str) -> None:
+    """Raise LimitExceeded where so many backward passes, each of about two forward runs, are too much work.
+
+    Products alone are counted: elements that many passes read together are read once.
+    """
+    by_step = [spent.flops for spent in inferred.spent]
+    flops = 2 * passes * sum(by_step)
+    if flops > limits.max_flops:
+        raise LimitExceeded(
+            f"{passes:,} passes through the graph would take about {flops:,} floating-point operations; the limit is "
+            f"{limits.max_flops:,}.",
+            **{**_at(program.steps, by_step), "pointer": pointer},
+            expected=limits.max_flops,
+            got=flops,
+            hint="Ask for fewer rows, columns or vectors at once.",
+        )
+
+
 def estimate(program: Program, inferred: Inferred, *, is_backward: bool) -> Cost:
     """What one run takes; forward, or forward and backward."""
     passes = BACKWARD_PASSES if is_backward else 1

@@ -18,7 +18,7 @@ from pullback_schemas.problems import (
     pointer_to,
 )
 from pullback_schemas.tensors import TensorSpec
-from pullback_service.program.budget import refuse_over_budget
+from pullback_service.program.budget import refuse_over_budget, refuse_passes
 from pullback_service.program.inference import Inferred, Limits, infer
 from pullback_service.program.program import Program
 from pullback_service.program.sparsity import Sparsity
@@ -41,6 +41,10 @@ class Plan:
     def is_static(self) -> bool:
         """Whether the types of all outputs are known before the run."""
         return None not in self.outputs.values()
+
+    def refuse_passes(self, passes: int, pointer: str) -> None:
+        """Raise LimitExceeded where so many derivatives at one point are too much work; `pointer` is what asks."""
+        refuse_passes(self.program, self.inferred, self.limits, passes=passes, pointer=pointer)
 
     @cached_property
     def sparsity(self) -> Sparsity:
