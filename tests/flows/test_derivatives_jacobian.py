@@ -260,7 +260,7 @@ TOO_MANY = {
 @pytest.mark.parametrize(("operation", "fields", "pointer"), TOO_MANY.values(), ids=TOO_MANY)
 def test_passes_that_would_take_minutes_are_refused_before_any_work(refusal, operation, fields, pointer):
     problem = refusal(operation, PRODUCT, inputs={"x": LONG}, **fields)
-    assert (problem["code"], problem["pointer"], problem["node"]) == ("limit_exceeded", pointer, "b")
+    assert (problem["code"], problem.get("pointer", ""), problem["node"]) == ("limit_exceeded", pointer, "b")
     assert "passes" in problem["detail"]
 
 
