@@ -88,7 +88,7 @@ def parts_of_like_size(primals: Vectors, vectors: Vectors) -> Iterator[tuple[flo
 
     A zero has the size of the others.
     """
-    sizes = {name: _sizes(primals[name]) for name in vectors}
+    sizes = {name: entry_sizes(primals[name]) for name in vectors}
     orders = {name: size.log10().floor() for name, size in sizes.items()}
     moving = [orders[name][vector != 0] for name, vector in vectors.items()]
     for order in sorted(set(torch.cat(moving).tolist())):
@@ -97,7 +97,8 @@ def parts_of_like_size(primals: Vectors, vectors: Vectors) -> Iterator[tuple[flo
         yield max(float(sizes[name][mask].max()) for name, mask in chosen.items() if mask.any()), part
 
 
-def _sizes(primal: Tensor) -> Tensor:
+def entry_sizes(primal: Tensor) -> Tensor:
+    """What steps are in proportion to: the size of each entry; a zero has that of the others."""
     sizes = primal.detach().abs().double()
     others = sizes[sizes > 0]
     return torch.where(sizes > 0, sizes, others.median() if others.numel() else 1.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pullback_schemas.problems import LimitExceeded, OpFailed
 from pullback_service.derivatives.adjoint import adjoint_error, inner, random_cotangents, random_tangents, tolerance
+from pullback_service.derivatives.differences import entry_sizes
 from pullback_service.derivatives.known_wrong import wrong_forward_rules
 from pullback_service.derivatives.line import EPSILON, SMALLER_STEPS, STEPS, Line
 from pullback_service.derivatives.linear import Vectors
@@ -87,7 +88,7 @@ class Checker:
         if obstacle := self._obstacle(name):
             return Verdict("not_checkable", obstacle)
         leaf = self._point.leaves[name].detach()
-        sizes = _sizes(leaf)
+        sizes = entry_sizes(leaf)
         verdict = self._along(name, sizes)
         if verdict.reason == DROWNED and bool((sizes < SMALL).all()):  # as at a minimum close to zero
             verdict = self._along(name, torch.ones_like(sizes))
@@ -103,7 +104,7 @@ class Checker:
         if obstacle := self._obstacle(name):
             return Verdict("not_checkable", obstacle)
         leaf = self._point.leaves[name].detach()
-        whole = self._line(name, random_tangents({name: leaf})[name] * _sizes(leaf))
+        whole = self._line(name, random_tangents({name: leaf})[name] * entry_sizes(leaf))
         for index in _indices(leaf):
             for line in self._lines(name, index, whole.noise):
                 if line.is_kink():
@@ -150,7 +151,7 @@ class Checker:
         """By one entry, and by its imaginary part if it is complex."""
         leaf = self._point.leaves[name].detach()
         direction = torch.zeros_like(leaf)
-        direction[index] = _sizes(leaf)[index]
+        direction[index] = entry_sizes(leaf)[index]
         return [self._line(name, direction * factor, noise) for factor in ((1, 1j) if leaf.is_complex() else (1,))]
 
     def _adjoint_error(self, name: str, v: Vectors) -> float | None:
@@ -172,7 +173,7 @@ class Checker:
 
     def _entry(self, name: str, index: tuple[int, ...], tolerances: Tolerances, noise: float) -> _Entry:
         leaf, gradient = self._point.leaves[name], self._gradients[name][index]
-        size, allowed = float(_sizes(leaf.detach())[index]), tolerances.allowed(gradient)
+        size, allowed = float(entry_sizes(leaf.detach())[index]), tolerances.allowed(gradient)
         slopes = [line.measured(allowed * size) for line in self._lines(name, index, noise)]
         parts = [slope.value / size for slope in slopes]
         difference = torch.tensor(complex(*parts) if leaf.is_complex() else parts[0], dtype=leaf.dtype)
@@ -231,13 +232,6 @@ def check_entries(leaves: Mapping[str, TensorType]) -> None:
 def is_below_double(tensor: Tensor) -> bool:
     """Whether numbers of this dtype are rounded more than those that the check is made of."""
     return bool(torch.finfo(tensor.dtype).eps > EPSILON)
-
-
-def _sizes(x: Tensor) -> Tensor:
-    """What the steps of each entry are relative to: its size; a zero has that of the others."""
-    sizes = x.abs()
-    others = sizes[sizes > 0]
-    return torch.where(sizes > 0, sizes, others.median() if others.numel() else 1.0)
 
 
 def _indices(leaf: Tensor, most: int = MAX_ENTRIES) -> Iterator[tuple[int, ...]]:
