@@ -435,6 +435,24 @@ class BodyTimeout(ProblemError):
     code, title, status = "body_timeout", "The body came too slowly", 408
 
 
+class HeadTimeout(ProblemError):
+    """The request's line and headers did not arrive in time."""
+
+    code, title, status = "head_timeout", "The request's head came too slowly", 408
+
+
+class HeadTooLarge(ProblemError):
+    """The request's line and headers have too many bytes."""
+
+    code, title, status = "head_too_large", "The request's head is too large", 431
+
+
+class NotHttp(ProblemError):
+    """What came is not HTTP/1.1."""
+
+    code, title, status = "not_http", "The request is not HTTP", 400
+
+
 class Busy(ProblemError):
     """Every worker is busy and the queue is full, or none is up yet."""
 

@@ -10,7 +10,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from socket import socket
 from types import FrameType
 
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from pullback_service.app import create_app, create_workers
+from pullback_service.http.connection import connection_class
 from pullback_service.settings import Settings
 from pullback_service.workers.base import AbstractWorkers
 
@@ -35,8 +37,9 @@ def main() -> None:
     try:
         settings = Settings()
     except ValidationError as error:
-        sys.exit(f"the settings in the environment do not fit:\n{error}")
+        sys.exit("the settings in the environment do not fit:\n" + "\n".join(_told(error)))
     logging.getLogger("pullback").info("settings: %s", settings)
+    _warn_of_unknown_settings(os.environ)
     if settings.workers * settings.torch_threads > (os.cpu_count() or 1):
         logging.getLogger("pullback").warning("there are more workers x threads than cores: each will be slower")
     _allow_many_connections()
@@ -49,6 +52,7 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=connection_class(settings.head_timeout_s),
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
@@ -58,6 +62,24 @@ def main() -> None:
     server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _told(error: ValidationError) -> list[str]:
+    """What is wrong, a line a setting."""
+    return [
+        f"PULLBACK_{str(found['loc'][0]).upper()}={found['input']}: {found['msg']}" if found["loc"] else found["msg"]
+        for found in error.errors()
+        if found["type"] != "default_factory_not_called"
+    ]
+
+
+def _warn_of_unknown_settings(names: Iterable[str]) -> None:
+    known = [f"PULLBACK_{name.upper()}" for name in Settings.model_fields]
+    for name in names:
+        if name.upper().startswith("PULLBACK_") and name.upper() not in known:
+            close = get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            logging.getLogger("pullback").warning("there is no setting %s%s", name, hint)
 
 
 def _allow_many_connections() -> None:

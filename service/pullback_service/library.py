@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from cachetools import LRUCache
 
 from pullback_schemas.expressions import Translation, translate
@@ -36,6 +36,8 @@ PROGRAM_BYTES = 64 * 2**20
 STEP_BYTES = 4096
 PLANS = 16
 TEXT_BYTES = 4 * 2**20
+WITHOUT_REFERENCES = 2
+"""The version of marshal's format in which equal values have equal bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,16 +180,14 @@ def _quoting(translation: Translation | None) -> Iterator[None]:
 def _key(graph: dict[str, Any] | str) -> tuple[Any, int]:
     """What tells one graph from another, and its size; None for a graph that is not worth keeping.
 
-    The constants, which may be large, go through orjson, which writes infinity as null; a graph with a null
-    in its constants is not kept.
+    Its constants may be large: marshal writes numbers as they are, and where memory ends it raises MemoryError, whereas
+    orjson crashes. Nothing ever reads what it writes.
     """
     if isinstance(graph, str):
         return graph, len(graph)
     try:
-        constants = orjson.dumps(graph.get("constants", {}))
-    except TypeError:
-        return None, 0
-    if b"null" in constants:
+        constants = marshal.dumps(graph.get("constants", {}), WITHOUT_REFERENCES)
+    except ValueError:  # it is nested too deeply
         return None, 0
     rest = repr({name: value for name, value in graph.items() if name != "constants"})
     return (rest, constants), len(rest) + len(constants)

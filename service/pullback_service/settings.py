@@ -16,7 +16,7 @@ def _cores() -> int:
 class Settings(BaseSettings):
     """What an operator may choose. Sizes count bytes or elements, times seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="PULLBACK_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PULLBACK_", frozen=True, allow_inf_nan=False)
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="the port to listen on; 0 picks a free one")
@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     quarantine_s: float = Field(
         default=60, gt=0, description="how long a graph is refused that ended workers by native errors"
     )
+    head_timeout_s: float = Field(default=20, gt=0, description="longest time in which a request's head arrives")
     body_timeout_s: float = Field(
         default=300, gt=0, description="longest time in which a body arrives, or a large answer is read"
     )

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,7 +54,7 @@ def test_a_caller_may_ask_for_less_time_than_the_service_gives(own_service):
     square(url)
 
 
-@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf", ""])
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf", "1_0", ""])
 def test_a_timeout_that_is_no_number_of_seconds_is_refused(real_url, value):
     response = httpx.post(f"{real_url}/v1/backward", json=FORM, headers={"pullback-timeout": value})
     problem = response.json()
@@ -88,8 +90,24 @@ def test_a_client_that_leaves_frees_its_worker(own_service):
     _, url = own_service()
     send_and_leave(url, HEAVY, lambda: await_busy(url))
     await_busy(url, 0)
-    assert ready(url)["workers"]["restarted"] == 1
+    await_count(url, "restarted", 1)
     square(url)
+
+
+SHORT = {"graph": "h = full([300, 300], 0.001) * x; y = (h @ h @ h @ h).sum()", "inputs": {"x": 1.0}}
+"""What takes some milliseconds."""
+
+
+def test_callers_who_hardly_wait_cost_no_worker(own_service, processes_of):
+    pid, url = own_service()
+    workers = processes_of(pid, "worker", 1)
+    for _ in range(40):
+        late = httpx.post(f"{url}/v1/forward", json=SHORT, headers={"pullback-timeout": "1e-9"}, timeout=60)
+        assert late.status_code in (503, 504)
+        send_and_leave(url, SHORT, lambda: None)
+    square(url)
+    assert processes_of(pid, "worker", 1) == workers
+    assert ready(url)["workers"]["restarted"] == 0
 
 
 def test_a_client_that_leaves_frees_its_place_in_the_queue(own_service):
@@ -228,9 +246,11 @@ def answer_while(url: str, processes_of, pid: int, which: signal.Signals, times:
 
 def test_a_graph_whose_run_crashed_twice_is_refused_whatever_its_numbers_and_others_are_not(own_service, processes_of):
     pid, url = own_service()
-    while answer_while(url, processes_of, pid, signal.SIGSEGV, 2).status_code == 200:
-        pass  # the worker was struck before it had the graph
-    again = httpx.post(f"{url}/v1/forward", json={**HEAVY, "inputs": {"x": 2.0}}, timeout=60)
+    for _ in range(5):  # a worker may be struck before it has the graph
+        answer_while(url, processes_of, pid, signal.SIGSEGV, 2)
+        again = httpx.post(f"{url}/v1/forward", json={**HEAVY, "inputs": {"x": 2.0}}, timeout=60)
+        if again.status_code != 200:
+            break
     assert (again.status_code, again.json()["code"]) == (422, "quarantined")
     square(url)
 
@@ -256,12 +276,12 @@ def test_readiness_tells_of_a_full_queue(own_service):
 
 def test_workers_that_end_again_and_again_are_told_and_not_forked_without_pause(own_service, processes_of):
     pid, url = own_service()
-    while ready(url)["status"] != "failing":
+    while (told := httpx.get(f"{url}/health/ready", timeout=10)).json()["status"] != "failing":
         for worker in processes_of(pid, "worker"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
-    assert ready(url)["reason"]
-    assert httpx.get(f"{url}/health/ready").status_code == 503
+    assert told.status_code == 503
+    assert told.json()["reason"]
     square(url)
     assert ready(url)["status"] == "ok"
 
@@ -301,3 +321,83 @@ def test_what_still_runs_and_waits_after_the_grace_is_given_up_and_told_so(start
     assert all(answer.headers["retry-after"] for answer in answers)
     assert process.wait(timeout=30) == 0
     process.stderr.close()
+
+
+# What comes before a body
+
+
+def told(connection: socket.socket) -> tuple[int, str]:
+    """The status and the code of the problem that ends a connection."""
+    connection.settimeout(CHANGED_IN_S)
+    answer = b""
+    while piece := connection.recv(2**16):
+        answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["code"]
+
+
+def connect(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)))
+
+
+@pytest.mark.parametrize("piece", [b"x-a: abcdefgh\r\n" * 100, b"a" * 1000], ids=["many headers", "a long one"])
+def test_a_head_without_end_is_refused(real_url, piece):
+    with connect(real_url) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\nx-b: ")
+        for _ in range(60):
+            connection.sendall(piece)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(20):
+                connection.sendall(piece)
+        assert told(connection) == (431, "head_too_large")
+    square(real_url)
+
+
+@pytest.mark.parametrize(
+    "start", [b"GET /health/live HTTP/1.1\r\nhost:", b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\nGET /h"]
+)
+def test_a_head_that_does_not_come_is_given_up(own_service, start):
+    _, url = own_service(HEAD_TIMEOUT_S="0.5")
+    with connect(url) as connection:
+        connection.sendall(start)
+        connection.settimeout(CHANGED_IN_S)
+        answer = b""
+        while piece := connection.recv(2**16):
+            answer += piece
+    assert b"head_timeout" in answer
+
+
+def test_a_connection_that_says_nothing_is_closed(own_service):
+    _, url = own_service(HEAD_TIMEOUT_S="0.5")
+    with connect(url) as connection:
+        connection.settimeout(CHANGED_IN_S)
+        assert connection.recv(1) == b""
+
+
+def test_what_is_not_http_is_told_as_a_problem(real_url):
+    with connect(real_url) as connection:
+        connection.sendall(b"HELO there\r\n\r\n")
+        assert told(connection) == (400, "not_http")
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"DEADLINE_S": "inf"}, "PULLBACK_DEADLINE_S=inf: Input should be a finite number"),
+        ({"GRACE_S": "nan"}, "PULLBACK_GRACE_S=nan"),
+        ({"PORT": "http"}, "PULLBACK_PORT=http"),
+        ({"MAX_HELD_BYTES": "0"}, "PULLBACK_MAX_HELD_BYTES=0"),
+    ],
+)
+def test_a_setting_that_does_not_fit_ends_the_start_with_its_name_alone(settings, says):
+    env = {**os.environ, **{f"PULLBACK_{name}": value for name, value in settings.items()}}
+    ended = subprocess.run(
+        [sys.executable, "-m", "pullback_service"], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert says in ended.stderr
+    assert "factory" not in ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 
 from starlette.requests import ClientDisconnect, Request
 from typing_extensions import override
@@ -13,6 +14,7 @@ from pullback_service.http.patience import AbstractInterruption, Patience
 from pullback_service.workers.base import Terms
 
 TIMEOUT = "pullback-timeout"
+DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 PATIENCE_S = 0.02
 
 
@@ -24,13 +26,10 @@ def terms_of(request: Request, deadline_s: float) -> Terms:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
+    seconds = float(text) if DECIMAL.fullmatch(text.strip()) else 0.0
     if not 0 < seconds < math.inf:
         raise InvalidField(
-            f"The header Pullback-Timeout does not hold a number of seconds: {text[:64]!r}.",
+            f"The header Pullback-Timeout does not hold a number of seconds above 0: {text[:64]!r}.",
             expected="a number above 0",
             got=text[:64],
             hint="Pullback-Timeout: 2.5",

@@ -36,6 +36,7 @@ class Pool:
         self._leaving: set[Worker] = set()
         self._arrived = asyncio.Event()
         self._starting: set[asyncio.Task[None]] = set()
+        self.has_started = False
         self._failures = 0
 
     def start(self) -> None:
@@ -146,6 +147,7 @@ class Pool:
             self.fences = worker.fences
             report = ", ".join(f"{name} {state}" for name, state in worker.fences.items())
             log.log(_severity(worker.fences), "fences around pullback-%s: %s", self.role.value, report)
+        self.has_started = True
         self._alive.add(worker)
         self._offer(worker)
 

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 TRIES = 2
 SPARES = 1
+FINISH_S = 0.25
+"""How long a worker may go on with a call whose caller has gone, or whose deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class ProcessWorkers(AbstractWorkers):
         self._alone = Pool(self._server, Role.ALONE, SPARES, 1)
         self._queue = Queue(settings.workers, settings.max_waiting)
         self._quarantine = Quarantine(settings.quarantine_s)
+        self._finishing: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._has_given_up = False
 
@@ -67,6 +70,7 @@ class ProcessWorkers(AbstractWorkers):
     @override
     async def stop(self) -> None:
         await asyncio.gather(self._ordinary.stop(), self._alone.stop())
+        await asyncio.gather(*self._finishing)
         await self._server.stop()
 
     @override
@@ -93,7 +97,8 @@ class ProcessWorkers(AbstractWorkers):
         if not self._ordinary.ready:
             if self._ordinary.is_failing:
                 return Readiness("failing", "Workers end as soon as they have started; the log says why.")
-            return Readiness("starting", "No worker is up yet.")
+            if not (self._ordinary.role.is_single_use and self._ordinary.has_started):
+                return Readiness("starting", "No worker is up yet.")
         if self._queue.is_full:
             return Readiness("full", "Every worker is busy and the queue is full.")
         return Readiness("ok")
@@ -141,7 +146,7 @@ class ProcessWorkers(AbstractWorkers):
                 reply = await worker.exchange(call, self._quarantine.refused(caller))
         except BaseException as error:
             if worker is not None:
-                pool.discard(worker)
+                self._part_from(worker, pool, error)
             if isinstance(error, TimeoutError):
                 raise _overrun(worker, deadline) from None
             if worker is not None and isinstance(error, LOST):
@@ -149,6 +154,15 @@ class ProcessWorkers(AbstractWorkers):
             raise
         pool.give_back(worker)
         return reply
+
+    def _part_from(self, worker: Worker, pool: Pool, error: BaseException) -> None:
+        """The worker is done with, unless it was only the caller who did not wait: then it may be about to finish."""
+        if worker.is_computing and isinstance(error, TimeoutError | asyncio.CancelledError):
+            task = asyncio.create_task(_let_finish(worker, pool))
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
+        else:
+            pool.discard(worker)
 
     async def _ask_why(self, worker: Worker, caller: str) -> None:
         """A graph that ended its worker is held against its caller. Raises Busy when it was this service that did."""
@@ -159,8 +173,19 @@ class ProcessWorkers(AbstractWorkers):
             self._quarantine.blame(caller, graph)
 
 
+async def _let_finish(worker: Worker, pool: Pool) -> None:
+    """Killing a worker costs other callers more than the rest of a short call; a long one is not waited for."""
+    try:
+        async with asyncio.timeout(FINISH_S):
+            await worker.finish()
+    except (TimeoutError, *LOST):
+        log.warning("worker %d computed for a caller that had ceased to wait: it is replaced", worker.pid)
+        pool.discard(worker)
+    else:
+        pool.give_back(worker)
+
+
 def _overrun(worker: Worker | None, deadline: Deadline) -> ProblemError:
     if worker is None:
         return Busy("No worker came up before the deadline.", hint="Try again soon.")
-    log.warning("worker %d ran past the deadline of a request", worker.pid)
     return DeadlineExceeded(f"The request took longer than {deadline.allowed_s:g} s.", hint="Send less work at once.")

@@ -48,6 +48,8 @@ class Worker:
     served: int = 0
     is_leaving: bool = False
     """It said that it ends after its last reply."""
+    is_computing: bool = False
+    """It has its call, and has not begun to reply: whoever awaits that may go away and come back."""
     _answers: SharedBytes | None = None
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,7 +63,18 @@ class Worker:
         self.served += 1
         self._send(call, refused)
         await self.writer.drain()
+        self.is_computing = True
+        return await self._receive()
+
+    async def finish(self) -> None:
+        """Await the reply to a call that nobody waits for any more. Raises as `exchange`."""
+        reply = await self._receive()
+        if reply.shared is not None:
+            reply.shared.memory.close()
+
+    async def _receive(self) -> Reply:
         head = unpack_reply_head(await self.reader.readexactly(REPLY.size), self.max_answer_bytes)
+        self.is_computing = False
         rest = await self.reader.readexactly(head.timing_size + (0 if head.is_shared else head.body_size))
         server_timing, body = rest[: head.timing_size].decode("ascii", "replace"), rest[head.timing_size :]
         if not (server_timing.isascii() and server_timing.isprintable()):
