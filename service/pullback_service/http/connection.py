@@ -1,4 +1,4 @@
-"""A connection as uvicorn has it, with bounds on the bytes and the time of a request's head; problems are told as such."""
+"""A connection as uvicorn has it, with bounds on a request's head, in bytes and in time; problems are told as such."""
 
 from __future__ import annotations
 
