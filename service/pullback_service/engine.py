@@ -15,6 +15,7 @@ from pullback_service.library import Library, NeedsIsolation
 from pullback_service.operations.registry import OPERATIONS
 from pullback_service.program.failures import out_of_memory
 from pullback_service.program.inference import Limits
+from pullback_service.program.placing import CPU
 from pullback_service.protocols.native_json import encode, encode_problem
 from pullback_service.settings import Settings
 from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 class Engine:
     """Answers calls one at a time, in the thread that calls it."""
 
-    def __init__(self, limits: Limits, max_answer_bytes: int) -> None:
-        self.library = Library(limits)
+    def __init__(self, limits: Limits, max_answer_bytes: int, device: torch.device = CPU) -> None:
+        self.library = Library(limits, device)
         self._max_answer_bytes = max_answer_bytes
 
     def answer(self, call: Call) -> Reply:
@@ -85,8 +86,8 @@ class Engine:
                 assert self.answer(Call(operation, body)).status == 200
 
 
-def build_engine(settings: Settings) -> Engine:
-    """A warm engine. It has used one thread only, so that the process may still be forked; it must settle yet."""
+def build_engine(settings: Settings, device: torch.device = CPU) -> Engine:
+    """A warm engine, which must settle yet. On the CPU it has used one thread only: the process may still be forked."""
     torch.set_num_threads(1)
     engine = Engine(
         Limits(
@@ -98,6 +99,7 @@ def build_engine(settings: Settings) -> Engine:
             max_flops=settings.max_flops,
         ),
         settings.max_answer_bytes,
+        device,
     )
     engine.warm_up()
     return engine

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from cachetools import LRUCache
 
 from pullback_schemas.expressions import Translation, translate
@@ -26,6 +27,7 @@ from pullback_schemas.problems import (
 )
 from pullback_service.program.compiler import compile_program
 from pullback_service.program.inference import Limits
+from pullback_service.program.placing import CPU, place
 from pullback_service.program.plan import Plan, make_plan
 from pullback_service.program.program import Program
 from pullback_service.program.types import TensorType
@@ -74,8 +76,9 @@ class NeedsIsolation(Exception):
 class Library:
     """Compiles and plans what is new, finds again what is known."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, device: torch.device = CPU) -> None:
         self.limits = limits
+        self.device = device
         self.is_alone = False
         self.admit: Callable[[bytes], None] = lambda _: None
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
@@ -143,9 +146,10 @@ class Library:
             constants = {}
             for name, value in graph.constants.items():
                 with findings.catch(), under(pointer_to("constants", name)):
-                    constants[name] = read_tensor(value, max_elements=self.limits.max_tensor_elements)
+                    tensor = read_tensor(value, max_elements=self.limits.max_tensor_elements)
+                    constants[name] = place(tensor, self.device)
             findings.check()
-            return Source(compile_program(graph, constants), translation, digest)
+            return Source(compile_program(graph, constants, self.device), translation, digest)
 
 
 def _check_unpacked(translation: Translation, plan: Plan) -> None:

@@ -14,12 +14,13 @@ from pullback_schemas.requests import OperationRequest
 from pullback_service.clock import Clock
 from pullback_service.derivatives.work import Work
 from pullback_service.library import Library
+from pullback_service.program.placing import place
 from pullback_service.program.plan import Plan, check_inputs, check_wrt
 from pullback_service.program.program import Program
 from pullback_service.program.types import DTYPES, TensorType, type_of, types_of
 from pullback_service.protocols.native_json import write_tensors
 from pullback_service.protocols.strict_json import parse_json
-from pullback_service.protocols.tensor_reader import read_tensor
+from pullback_service.protocols.tensor_reader import MAX_EXTENT, read_tensor
 from pullback_service.protocols.validation import validate
 
 Document = dict[str, Any]
@@ -37,7 +38,7 @@ class Evaluation(Generic[Request]):
         self.clock = clock
         _check_device(request.device)
         self.source = library.source(request.graph)
-        self.inputs = _read_inputs(request, self.source.program, library.limits.max_tensor_elements)
+        self.inputs = self._read_inputs()
         self.seed = _seed(request.seed) if self.source.program.draws_random else None
         self._was_known = False
         clock.lap("decode")
@@ -57,6 +58,10 @@ class Evaluation(Generic[Request]):
         self.clock.lap("plan")
         return plan
 
+    def read(self, value: Any, declared: torch.dtype | None, *, max_elements: int = MAX_EXTENT) -> Tensor:
+        """A tensor of the request, where the graph is to run. Raises what `read_tensor` raises."""
+        return place(read_tensor(value, declared, max_elements=max_elements), self.library.device)
+
     def write(self, tensors: Mapping[str, Tensor | None]) -> Document:
         """Named tensors in the form that the caller asked for."""
         return write_tensors(tensors, self.request.encoding)
@@ -69,7 +74,7 @@ class Evaluation(Generic[Request]):
         """The whole answer: the document, and how it was come by."""
         self.clock.lap("encode")
         meta = {
-            "device": "cpu",
+            "device": str(self.library.device),
             "mode": work.mode,
             "path": work.path,
             "forward_count": work.forward_count,
@@ -84,6 +89,20 @@ class Evaluation(Generic[Request]):
             "timings_ms": self.clock.milliseconds(),
         }
         return {**document, "meta": meta}
+
+    def _read_inputs(self) -> dict[str, Tensor]:
+        """The input tensors, each checked against the graph's declarations."""
+        program, limit = self.source.program, self.library.limits.max_tensor_elements
+        findings = Findings()
+        tensors: dict[str, Tensor] = {}
+        for name, value in self.request.inputs.items():
+            with findings.catch(), under(pointer_to("inputs", name)):
+                tensors[name] = self.read(value, declared_dtype(program, name), max_elements=limit)
+        broken: dict[str, TensorType | None] = {name: None for name in self.request.inputs if name not in tensors}
+        with findings.catch():
+            check_inputs(program, {**types_of(tensors), **broken}, complete=True)
+        findings.check()
+        return tensors
 
 
 def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Document]) -> Operation:
@@ -122,17 +141,3 @@ def _check_device(device: str) -> None:
         raise DeviceUnavailable(
             "This service has no CUDA device.", pointer="/device", expected=["auto", "cpu"], got=device
         )
-
-
-def _read_inputs(request: OperationRequest, program: Program, max_elements: int) -> dict[str, Tensor]:
-    """The input tensors, each checked against the graph's declarations."""
-    findings = Findings()
-    tensors: dict[str, Tensor] = {}
-    for name, value in request.inputs.items():
-        with findings.catch(), under(pointer_to("inputs", name)):
-            tensors[name] = read_tensor(value, declared_dtype(program, name), max_elements=max_elements)
-    broken: dict[str, TensorType | None] = {name: None for name in request.inputs if name not in tensors}
-    with findings.catch():
-        check_inputs(program, {**types_of(tensors), **broken}, complete=True)
-    findings.check()
-    return tensors
