@@ -43,6 +43,15 @@ class Elsewhere(Tensor):
         return _computed(func, args, kwargs or {})
 
 
+class StandIn:
+    """What an engine takes for a GPU."""
+
+    device = DEVICE
+
+    def settle(self) -> None:
+        """It has nothing to await."""
+
+
 class _Factories(TorchDispatchMode):
     """What makes a tensor on DEVICE, or brings it there."""
 

@@ -5,15 +5,18 @@ It refuses to mix devices, as a GPU does, and computes what the CPU does: the an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import pytest
-from tests.unit.stand_in_device import DEVICE, stand_in
+import torch
+from tests.unit.stand_in_device import DEVICE, StandIn, stand_in
 
 from pullback_service.engine import Engine, build_engine
+from pullback_service.gpu import WARM_UP_GPU
 from pullback_service.settings import Settings
-from pullback_service.workers.base import Call
+from pullback_service.workers.base import NEEDS_DEVICE, Call, Reply
 
 X, V = [[1.0, -2.0], [0.5, 3.0]], [[1.0, 0.25], [-1.0, 2.0]]
 Z = {"dtype": "complex128", "shape": [2], "data": [[1, 2], [3, -1]]}
@@ -87,7 +90,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def elsewhere(engine: Engine) -> Engine:
-    return Engine(engine.library.limits, 2**30, DEVICE)
+    return Engine(engine.library.limits, 2**30, StandIn())  # type: ignore[arg-type]
 
 
 def answer(engine: Engine, operation: str, body: dict[str, Any]) -> tuple[int, Any, Any]:
@@ -128,3 +131,90 @@ def test_meta_names_the_device(engine, elsewhere):
     assert orjson.loads(engine.answer(call).body)["meta"]["device"] == "cpu"
     with stand_in():
         assert orjson.loads(elsewhere.answer(call).body)["meta"]["device"] == str(DEVICE)
+
+
+# Calls that belong elsewhere
+
+
+@pytest.fixture
+def sending(engine) -> Iterator[Engine]:
+    """An engine on the CPU of a service that has two GPUs."""
+    engine.library.gpus = ("cuda:0", "cuda:1")
+    yield engine
+    engine.library.gpus = ()
+
+
+def asked(engine: Engine, device: str, graph: str = "y = x * 2") -> Reply:
+    return engine.answer(Call("forward", orjson.dumps({"graph": graph, "inputs": {"x": 1.0}, "device": device})))
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
+def test_a_call_for_a_gpu_is_sent_on(device, sending):
+    assert asked(sending, device) == Reply(NEEDS_DEVICE, device.encode())
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_small_call_stays_on_the_cpu(device, sending):
+    assert orjson.loads(asked(sending, device).body)["meta"]["device"] == "cpu"
+
+
+def test_a_call_of_much_work_is_sent_on_unless_it_is_for_the_cpu(sending):
+    heavy = "m = x * ones([1700, 1700]); y = (m @ m).sum()"
+    assert asked(sending, "auto", heavy) == Reply(NEEDS_DEVICE, b"cuda")
+    assert asked(sending, "cpu", heavy).status == 200
+
+
+def test_a_call_of_much_work_stays_where_there_is_no_gpu(engine):
+    assert asked(engine, "auto", "m = x * ones([1700, 1700]); y = (m @ m).sum()").status == 200
+
+
+def test_a_gpu_that_the_service_lacks_is_refused_with_those_that_it_has(sending):
+    problem = orjson.loads(asked(sending, "cuda:2").body)
+    assert (problem["code"], problem["pointer"]) == ("device_unavailable", "/device")
+    assert problem["expected"] == ["auto", "cpu", "cuda", "cuda:0", "cuda:1"]
+
+
+def test_isolated_operators_are_refused_on_a_gpu(elsewhere):
+    body = {
+        "graph": "y = segment_reduce(x, 'sum', offsets=o)",
+        "inputs": {"x": [1.0, 2.0], "o": {"dtype": "int64", "data": [0, 2]}},
+        "device": "cuda",
+    }
+    with stand_in():
+        problem = orjson.loads(elsewhere.answer(Call("forward", orjson.dumps(body))).body)
+    assert (problem["code"], problem["pointer"], problem["node"]) == ("device_unavailable", "/device", "y")
+
+
+# GPUs that fail
+
+
+class Failing:
+    """A GPU that is found to have failed when a call is done."""
+
+    device = torch.device("cpu")
+
+    def settle(self) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered\n\nCompile with more")
+
+
+def test_what_a_gpu_gave_that_has_failed_is_not_given_and_nothing_more_is_asked_of_it(engine):
+    failing = Engine(engine.library.limits, 2**30, Failing())  # type: ignore[arg-type]
+    assert failing.is_sound
+    reply = failing.answer(Call("forward", b'{"graph": "y = x * 2", "inputs": {"x": 1}}'))
+    problem = orjson.loads(reply.body)
+    assert (reply.status, problem["code"]) == (422, "op_failed")
+    assert problem["detail"] == "The GPU failed at this: CUDA error: device-side assert triggered"
+    assert not failing.is_sound
+
+
+def test_a_node_that_is_known_to_have_failed_is_still_named(engine):
+    failing = Engine(engine.library.limits, 2**30, Failing())  # type: ignore[arg-type]
+    reply = failing.answer(Call("forward", b'{"graph": "y = linalg.cholesky(x)", "inputs": {"x": [[-1]]}}'))
+    assert (reply.status, orjson.loads(reply.body)["node"]) == (422, "y")
+    assert not failing.is_sound
+
+
+@pytest.mark.parametrize("graph", WARM_UP_GPU)
+def test_what_warms_a_gpu_up_can_be_answered(graph, engine):
+    body = {"graph": graph, "inputs": {"x": 1.5}}
+    assert engine.answer(Call("backward", orjson.dumps(body))).status == 200

@@ -13,8 +13,8 @@ from pullback_schemas.problems import DeviceUnavailable, Findings, pointer_to, u
 from pullback_schemas.requests import OperationRequest
 from pullback_service.clock import Clock
 from pullback_service.derivatives.work import Work
-from pullback_service.library import Library
-from pullback_service.program.placing import place
+from pullback_service.library import Library, NeedsDevice
+from pullback_service.program.placing import CPU, place
 from pullback_service.program.plan import Plan, check_inputs, check_wrt
 from pullback_service.program.program import Program
 from pullback_service.program.types import DTYPES, TensorType, type_of, types_of
@@ -28,6 +28,9 @@ Body = bytes | memoryview
 Operation = Callable[[Library, Body, Clock], Document]
 Request = TypeVar("Request", bound=OperationRequest, covariant=True)
 
+AUTO_FLOPS = 2**33
+"""Of one forward run: some tenth of a second of a core, beyond which a GPU is worth the way there."""
+
 
 class Evaluation(Generic[Request]):
     """A request for values or derivatives of a graph, its graph and inputs read and checked."""
@@ -36,7 +39,7 @@ class Evaluation(Generic[Request]):
         self.request = request
         self.library = library
         self.clock = clock
-        _check_device(request.device)
+        _settle_device(request.device, library)
         self.source = library.source(request.graph)
         self.inputs = self._read_inputs()
         self.seed = _seed(request.seed) if self.source.program.draws_random else None
@@ -56,6 +59,8 @@ class Evaluation(Generic[Request]):
             self.check_wrt(wrt, "/wrt")
         plan, self._was_known = self.library.plan(self.source, types_of(self.inputs), wrt)
         self.clock.lap("plan")
+        if self.library.gpus and self.request.device == "auto" and plan.flops > AUTO_FLOPS:
+            raise NeedsDevice("cuda")
         return plan
 
     def read(self, value: Any, declared: torch.dtype | None, *, max_elements: int = MAX_EXTENT) -> Tensor:
@@ -136,8 +141,16 @@ def _seed(wanted: int | None) -> int:
     return secrets.randbelow(2**53) if wanted is None else wanted
 
 
-def _check_device(device: str) -> None:
-    if device.startswith("cuda"):
-        raise DeviceUnavailable(
-            "This service has no CUDA device.", pointer="/device", expected=["auto", "cpu"], got=device
-        )
+def _settle_device(device: str, library: Library) -> None:
+    """Raise NeedsDevice where another process has the device, DeviceUnavailable where none has it."""
+    if not device.startswith("cuda") or library.device != CPU:
+        return
+    known = ["cuda", *library.gpus] if library.gpus else []
+    if device in known:
+        raise NeedsDevice(device)
+    raise DeviceUnavailable(
+        "This service has no such CUDA device." if known else "This service has no CUDA device.",
+        pointer="/device",
+        expected=["auto", "cpu", *known],
+        got=device,
+    )
