@@ -16,5 +16,13 @@ def place(tensor: Tensor, device: torch.device) -> Tensor:
     if device == CPU:
         return tensor
     if device.type == "cuda" and tensor.nbytes >= PINNED_BYTES:
-        return tensor.pin_memory().to(device, non_blocking=True)
+        return _pinned(tensor).to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """Itself where no more memory can be pinned: it gets there all the same."""
+    try:
+        return tensor.pin_memory()
+    except RuntimeError:
+        return tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -56,7 +57,10 @@ def main(descriptor: int, role: Role, device: str, parent: int, settings: Settin
     def build() -> Engine:
         from pullback_service.engine import build_engine
 
-        return build_engine(settings, device)
+        engine = build_engine(settings, device)
+        gc.collect()
+        gc.freeze()  # so that it takes no time to look for what a request left on the GPU
+        return engine
 
     with socket(fileno=descriptor) as connection:
         become_worker(connection, role, build, settings, parent)
