@@ -38,6 +38,10 @@ class Elsewhere(Tensor):
         tensor.held = held
         return tensor
 
+    def tolist(self) -> Any:
+        """Torch has it only for tensors of its own."""
+        return self.held.tolist()
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _computed(func, args, kwargs or {})

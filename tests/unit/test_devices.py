@@ -77,6 +77,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "hvp",
         {"graph": "y = (x ** 3).sum()", "inputs": {"x": X}, "vectors": {"x": [V, X]}, "is_vectors_batched": True},
     ),
+    "differences of the gradient": (
+        "hessian",
+        {"graph": "y = (hardsigmoid(x) * x * x).sum()", "inputs": {"x": V}, "allow_finite_differences": True},
+    ),
     "a check of a gradient": ("gradcheck", {"graph": "y = (x @ x).sin()", "inputs": {"x": X}}),
     "a check entry by entry": ("gradcheck", {"graph": "y = (x @ x).sin()", "inputs": {"x": X}, "method": "central"}),
     "a check in half precision": ("gradcheck", {"graph": "y = (x @ x).sin()", "inputs": {"x": HALF}}),
