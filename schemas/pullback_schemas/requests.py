@@ -38,7 +38,11 @@ class OperationRequest(WireModel):
 
     graph: RawGraph
     inputs: dict[Name, Tensor] = Field(default={}, description="a tensor for each input of the graph")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$",
+        description="where to compute; auto: on the CPU, or much work on a GPU, if there is one",
+    )
     encoding: Encoding = Field(default="nested", description="the form of the tensors in the answer")
     seed: int | None = Field(
         default=None,

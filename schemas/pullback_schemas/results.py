@@ -270,6 +270,9 @@ class Health(WireModel):
     status: Literal["ok", "starting", "failing", "full", "draining"]
     reason: str | None = Field(default=None, description="why the service takes no requests now")
     workers: dict[str, int] | None = None
+    devices: dict[str, str] | None = Field(
+        default=None, description='the devices that serve: "ok", or that their workers are "starting" or "failing"'
+    )
     fences: dict[str, str] | None = Field(
         default=None, description='what the kernel keeps from a worker, by fence: "on", or why it is off'
     )

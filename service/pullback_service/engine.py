@@ -5,19 +5,22 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import orjson
 import torch
 
-from pullback_schemas.problems import InternalError, ProblemError, ProblemsError, TooDeep
+from pullback_schemas.problems import InternalError, OpFailed, ProblemError, ProblemsError, TooDeep
 from pullback_service.clock import Clock
-from pullback_service.library import Library, NeedsIsolation
+from pullback_service.gpu import WARM_UP_GPU, Gpu
+from pullback_service.library import Library, NeedsDevice, NeedsIsolation
 from pullback_service.operations.registry import OPERATIONS
-from pullback_service.program.failures import out_of_memory
+from pullback_service.program.failures import first_sentence, is_out_of_memory, out_of_memory
 from pullback_service.program.inference import Limits
+from pullback_service.program.placing import CPU
 from pullback_service.protocols.native_json import encode, encode_problem
 from pullback_service.settings import Settings
-from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Call, Reply
 
 WARM_UP = {
     "ops": b"",
@@ -33,12 +36,34 @@ log = logging.getLogger(__name__)
 class Engine:
     """Answers calls one at a time, in the thread that calls it."""
 
-    def __init__(self, limits: Limits, max_answer_bytes: int) -> None:
-        self.library = Library(limits)
+    def __init__(self, limits: Limits, max_answer_bytes: int, gpu: Gpu | None = None) -> None:
+        self.library = Library(limits, CPU if gpu is None else gpu.device)
+        self.is_sound = True
+        """Whether it can answer another call: a GPU that has failed cannot."""
         self._max_answer_bytes = max_answer_bytes
+        self._gpu = gpu
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return self._gpu is not None
 
     def answer(self, call: Call) -> Reply:
         """The reply to `call`; every problem is a reply too."""
+        reply = self._answer(call)
+        return reply if self._gpu is None else self._settled(reply, self._gpu)
+
+    def _settled(self, reply: Reply, gpu: Gpu) -> Reply:
+        """The reply, unless the GPU failed, which is told only afterwards: no number is to be believed then."""
+        try:
+            gpu.settle()
+        except RuntimeError as error:
+            log.error("the GPU failed: %s", error)
+            self.is_sound = False
+            return reply if reply.status == OpFailed.status else Reply(*encode_problem(_failed(error)))
+        return reply
+
+    def _answer(self, call: Call) -> Reply:
         try:
             return self._attempt(call)
         except Exception:
@@ -57,18 +82,33 @@ class Engine:
             return Reply(*encode_problem(error))
         except NeedsIsolation as error:
             return Reply(NEEDS_ISOLATION, encode({"nodes": error.nodes}, self._max_answer_bytes))
+        except NeedsDevice as error:
+            return Reply(NEEDS_DEVICE, error.device.encode())
         except MemoryError:
             return Reply(*encode_problem(out_of_memory(None)))
         except RecursionError:
             return Reply(*encode_problem(TooDeep("The request is nested too deeply.")))
+        except RuntimeError as error:  # outside of any node, as on the way to a GPU
+            if is_out_of_memory(error):
+                return Reply(*encode_problem(out_of_memory(None)))
+            raise
 
-    def settle(self, *, threads: int, is_alone: bool, admit: Callable[[bytes], None] | None = None) -> None:
+    def settle(
+        self,
+        *,
+        threads: int,
+        is_alone: bool,
+        gpus: Sequence[str] = (),
+        admit: Callable[[bytes], None] | None = None,
+    ) -> None:
         """Told once, in the process that will answer: its threads, and whether it may run isolated operators.
 
-        `admit` is called with a digest of each graph before it is even compiled, and may raise a problem.
+        `gpus` are those that other processes have, for calls that belong there. `admit` is called with a digest of each
+        graph before it is even compiled, and may raise a problem.
         """
         torch.set_num_threads(threads)
         self.library.is_alone = is_alone
+        self.library.gpus = gpus
         if admit is not None:
             self.library.admit = admit
 
@@ -83,11 +123,23 @@ class Engine:
             warnings.simplefilter("ignore", DeprecationWarning)
             for operation, body in WARM_UP.items():
                 assert self.answer(Call(operation, body)).status == 200
+            for graph in WARM_UP_GPU if self.has_gpu else ():
+                if self.answer(Call("backward", orjson.dumps({"graph": graph, "inputs": {"x": 1.5}}))).status != 200:
+                    log.warning("the GPU cannot do this: %s", graph)
 
 
-def build_engine(settings: Settings) -> Engine:
-    """A warm engine. It has used one thread only, so that the process may still be forked; it must settle yet."""
+def _failed(error: RuntimeError) -> OpFailed:
+    return OpFailed(
+        f"The GPU failed at this: {first_sentence(error)}",
+        pointer="/graph",
+        hint='Look for indices that are out of range. With device: "cpu", the node is named.',
+    )
+
+
+def build_engine(settings: Settings, device: str = "cpu") -> Engine:
+    """A warm engine, which must settle yet. On the CPU it has used one thread only: the process may still be forked."""
     torch.set_num_threads(1)
+    gpu = None if device == "cpu" else Gpu(device, settings.gpu_memory_fraction)
     engine = Engine(
         Limits(
             max_nodes=settings.max_nodes,
@@ -98,6 +150,7 @@ def build_engine(settings: Settings) -> Engine:
             max_flops=settings.max_flops,
         ),
         settings.max_answer_bytes,
+        gpu,
     )
     engine.warm_up()
     return engine

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from cachetools import LRUCache
 
 from pullback_schemas.expressions import Translation, translate
@@ -16,6 +17,7 @@ from pullback_schemas.graphs import Graph
 from pullback_schemas.problems import (
     MAX_LISTED,
     BadReference,
+    DeviceUnavailable,
     Findings,
     LimitExceeded,
     ProblemError,
@@ -26,8 +28,9 @@ from pullback_schemas.problems import (
 )
 from pullback_service.program.compiler import compile_program
 from pullback_service.program.inference import Limits
+from pullback_service.program.placing import CPU, place
 from pullback_service.program.plan import Plan, make_plan
-from pullback_service.program.program import Program
+from pullback_service.program.program import Program, Step
 from pullback_service.program.types import TensorType
 from pullback_service.protocols.tensor_reader import read_tensor
 from pullback_service.protocols.validation import validate
@@ -71,11 +74,22 @@ class NeedsIsolation(Exception):
         ]
 
 
+class NeedsDevice(Exception):
+    """The call belongs on a GPU, of which another process has charge: "cuda" for any of them."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+
+
 class Library:
     """Compiles and plans what is new, finds again what is known."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, device: torch.device = CPU) -> None:
         self.limits = limits
+        self.device = device
+        self.gpus: Sequence[str] = ()
+        """What other workers have: a call that belongs there NeedsDevice."""
         self.is_alone = False
         self.admit: Callable[[bytes], None] = lambda _: None
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
@@ -86,6 +100,8 @@ class Library:
         Raises its problems, with pointers into the request, or NeedsIsolation.
         """
         source = self._known(graph)
+        if source.program.isolated and self.device != CPU:
+            raise _only_on_the_cpu(source.program.isolated[0])
         if source.program.isolated and not self.is_alone:
             raise NeedsIsolation(source)
         return source
@@ -143,9 +159,20 @@ class Library:
             constants = {}
             for name, value in graph.constants.items():
                 with findings.catch(), under(pointer_to("constants", name)):
-                    constants[name] = read_tensor(value, max_elements=self.limits.max_tensor_elements)
+                    tensor = read_tensor(value, max_elements=self.limits.max_tensor_elements)
+                    constants[name] = place(tensor, self.device)
             findings.check()
-            return Source(compile_program(graph, constants), translation, digest)
+            return Source(compile_program(graph, constants, self.device), translation, digest)
+
+
+def _only_on_the_cpu(step: Step) -> DeviceUnavailable:
+    return DeviceUnavailable(
+        f"{step.call.operator.name} runs in a process of its own, on the CPU.",
+        pointer="/device",
+        node=step.id,
+        expected=["auto", "cpu"],
+        hint="Its kernel does not check its arguments, and a GPU is shared by all requests.",
+    )
 
 
 def _check_unpacked(translation: Translation, plan: Plan) -> None:

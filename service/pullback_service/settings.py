@@ -29,6 +29,14 @@ class Settings(BaseSettings):
         ge=1,
         description="worker processes; by default one a core, fewer with several threads each",
     )
+    devices: str = Field(
+        default="auto",
+        pattern=r"^(auto|(cpu|cuda:[0-9]+)(,(cpu|cuda:[0-9]+))*)$",
+        description="where requests run: the CPU and every GPU, or a list like cpu,cuda:0; the CPU always serves",
+    )
+    gpu_memory_fraction: float = Field(
+        default=0.9, gt=0, le=1, description="how much of a GPU's memory its worker may take"
+    )
     worker_memory_bytes: int = Field(
         default=8 * 2**30, ge=2**27, description="bytes that one worker may take beyond what it starts with"
     )

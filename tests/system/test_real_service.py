@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,6 +47,25 @@ def test_a_large_body_goes_both_ways_bit_for_bit(real_url):
     result = httpx.post(f"{real_url}/v1/backward", json=body, timeout=60).json()
     assert result["outputs"]["y"]["data"] == x
     assert result["gradients"]["x"]["data"] == x
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_a_gpu_is_refused_where_the_service_has_none(own_service, device):
+    _, url = own_service(DEVICES="cpu")
+    problem = httpx.post(f"{url}/v1/backward", json={**SQUARE, "device": device}, timeout=60).json()
+    assert (problem["status"], problem["code"], problem["pointer"]) == (422, "device_unavailable", "/device")
+    assert problem["expected"] == ["auto", "cpu"]
+    assert httpx.get(f"{url}/health/ready").json()["devices"] == {"cpu": "ok"}
+
+
+@pytest.mark.parametrize("kind", ["processes", "inline"])
+def test_a_service_that_is_to_have_a_gpu_that_is_not_there_does_not_start_and_says_what_there_is(kind):
+    settings = {"PULLBACK_DEVICES": "cpu,cuda:999", "PULLBACK_WORKER_KIND": kind, "PULLBACK_PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pullback_service"], env={**os.environ, **settings}, capture_output=True, timeout=120
+    )
+    assert done.returncode != 0
+    assert b"PULLBACK_DEVICES names cuda:999; what is there: cpu" in done.stderr
 
 
 def test_a_worker_killed_while_idle_is_replaced_and_nobody_notices(own_service, processes_of):

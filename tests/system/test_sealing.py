@@ -91,6 +91,52 @@ def test_a_sealed_process_may_still_abort(tmp_path):
     assert "exit -6" in run_sealed("os.abort()", tmp_path)
 
 
+def beside_a_gpu(attempt: str, directory: Path) -> str:
+    """The errno of what is tried where CUDA would run, in a thread that was there before."""
+    code = f"""
+may_try = threading.Event()
+def try_it():
+    may_try.wait()
+    try:
+        {attempt}
+        print("done")
+    except OSError as error:
+        print(error.errno)
+thread = threading.Thread(target=try_it)
+thread.start()
+sealing.seal(Settings(worker_memory_bytes=MEMORY), has_gpu=True)
+may_try.set()
+thread.join()
+"""
+    unsealed, _, _ = SEAL.partition("fences = ")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", unsealed + code], capture_output=True, text=True, timeout=60, cwd=directory
+    )
+    return done.stdout.strip() or done.stderr
+
+
+TERMINAL = {
+    "type on its terminal": "fcntl.ioctl(1, 0x5412, b'x')",
+    "take a terminal": "fcntl.ioctl(1, 0x540E, 0)",
+}
+
+
+@pytest.mark.parametrize("attempt", [*REFUSED.values(), *TERMINAL.values()], ids=[*REFUSED, *TERMINAL])
+def test_a_process_sealed_beside_a_gpu_cannot_either_in_any_thread(attempt, tmp_path):
+    assert beside_a_gpu(attempt, tmp_path) == str(errno.EPERM)
+
+
+@pytest.mark.parametrize("request_code", ["0xC020462A", "0x30000001"], ids=["resource manager", "unified memory"])
+def test_a_process_sealed_beside_a_gpu_may_talk_to_the_drivers_of_cuda(request_code, tmp_path):
+    """The descriptor here is no driver's, which the kernel answers by ENOTTY."""
+    assert beside_a_gpu(f"fcntl.ioctl(0, {request_code}, 0)", tmp_path) == str(errno.ENOTTY)
+
+
+def test_a_process_sealed_beside_a_gpu_has_a_bound_on_the_memory_that_it_writes(tmp_path):
+    attempt = "block = mmap.mmap(-1, 2 * MEMORY, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)"
+    assert beside_a_gpu(attempt, tmp_path) == str(errno.ENOMEM)
+
+
 def test_landlock_alone_keeps_files_away(tmp_path):
     (tmp_path / "secret").write_text("secret")
     code = """

@@ -6,11 +6,11 @@ import asyncio
 import mmap
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from pullback_service.workers.base import Call, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, Call, Reply
 from pullback_service.workers.frames import NOTE, REPLY, GarbledReply
 from pullback_service.workers.worker import Worker
 
@@ -18,7 +18,7 @@ MAX_ANSWER_BYTES = 2**20
 SHARED = 1
 
 
-def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None) -> Reply:
+def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None, gpus: Sequence[str] = ()) -> Reply:
     """What comes of a reply that holds these bytes; `hold` gets the memory for answers first."""
 
     async def scenario() -> Reply:
@@ -26,7 +26,7 @@ def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None) -> 
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours)
             ending = asyncio.get_running_loop().create_future()
-            worker = Worker(0, -1, ending, ours, reader, writer, MAX_ANSWER_BYTES)
+            worker = Worker(0, -1, ending, ours, reader, writer, MAX_ANSWER_BYTES, gpus)
             task = asyncio.create_task(worker.exchange(Call("forward", b"{}")))
             await asyncio.sleep(0)
             _, (memory,), _, _ = socket.recv_fds(theirs, 2**16, 1)
@@ -72,6 +72,28 @@ def test_an_honest_reply_is_taken():
 def test_a_reply_that_cannot_be_one_is_not_taken(pieces):
     with pytest.raises(GarbledReply):
         answered(*pieces)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus"),
+    [
+        (b"cuda", ()),
+        (b"cuda:0", ()),
+        (b"cuda:2", ("cuda:0", "cuda:1")),
+        (b"cpu", ("cuda:0",)),
+        (b"", ("cuda:0",)),
+        (b"\xff", ("cuda:0",)),
+    ],
+)
+def test_a_reply_that_names_a_device_that_there_is_not_is_not_taken(name, gpus):
+    with pytest.raises(GarbledReply, match="device"):
+        answered(REPLY.pack(NEEDS_DEVICE, 0, 0, len(name)), name, gpus=gpus)
+
+
+@pytest.mark.parametrize("name", [b"cuda", b"cuda:1"])
+def test_a_reply_that_names_a_device_of_the_service_is_taken(name):
+    reply = answered(REPLY.pack(NEEDS_DEVICE, 0, 0, len(name)), name, gpus=("cuda:0", "cuda:1"))
+    assert reply == Reply(NEEDS_DEVICE, name)
 
 
 def test_an_answer_that_the_worker_could_still_change_is_not_taken():

@@ -33,7 +33,7 @@ line.reply(Reply(200, b"done"), is_last=False)
 class Starter:
     """Starts such processes, as a fork server does workers."""
 
-    async def fork(self, _: Role) -> Worker:
+    async def fork(self, _: Role, __: str) -> Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-c", ANSWERS_ONCE, str(theirs.fileno())]

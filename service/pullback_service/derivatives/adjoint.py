@@ -18,7 +18,7 @@ Named = Mapping[str, Tensor | None]
 
 
 def random_cotangents(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A w with normally distributed elements; the same one every time."""
+    """A w with normally distributed elements; the same one every time, on every device."""
     return _random_like(outputs, SEED_W)
 
 
@@ -30,7 +30,7 @@ def random_tangents(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _random_like(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
-        name: torch.randn(like.shape, dtype=_wide(like), generator=generator).to(like.dtype)
+        name: torch.randn(like.shape, dtype=_wide(like), generator=generator).to(like.device, like.dtype)
         for name, like in tensors.items()
     }
 

@@ -39,9 +39,10 @@ def coloured(point: Point, work: Work) -> Blocks | None:
 
 def _is_confirmed(pullback: Pullback, colourings: dict[str, Colouring], values: dict[str, Values]) -> bool:
     """Whether J^T w is what the pullback of some w gives: a missing entry would show."""
-    w = {y: torch.linspace(1, 2, o.numel(), dtype=o.dtype).reshape(o.shape) for y, o in pullback.source.items()}
+    w = {y: torch.linspace(1, 2, o.numel(), dtype=o.dtype, device=o.device) for y, o in pullback.source.items()}
+    w = {y: ramp.reshape(pullback.source[y].shape) for y, ramp in w.items()}
     for x, found in zeros_for_none(pullback.one(w), pullback.target).items():
-        total = torch.zeros(2, found.numel(), dtype=torch.float64)
+        total = torch.zeros(2, found.numel(), dtype=torch.float64, device=found.device)
         for y, colouring in colourings.items():
             entries = colouring.entries[x]
             terms = w[y].flatten()[entries.rows] * values[y][x].double()
@@ -63,13 +64,13 @@ def _colourings(point: Point) -> dict[str, Colouring] | None:
         colouring = point.plan.sparsity.colouring(y, tuple(point.leaves))
         if colouring is None or colouring.count * WORTH > output.numel():
             return None
-        found[y] = colouring
+        found[y] = colouring.on(output.device)
     return found
 
 
 def _values(pullback: Pullback, y: str, colouring: Colouring) -> Values:
     output, count = pullback.source[y], colouring.count
-    seeds = torch.zeros(count, output.numel(), dtype=output.dtype)
+    seeds = torch.zeros(count, output.numel(), dtype=output.dtype, device=output.device)
     for colour in range(count):
         seeds[colour, colour::count] = 1
     images = Batches(pullback).images({y: seeds.reshape(count, *output.shape)})
@@ -83,7 +84,7 @@ def _values(pullback: Pullback, y: str, colouring: Colouring) -> Values:
 def _dense(values: Values, colouring: Colouring, point: Point, y: str) -> dict[str, Tensor]:
     output, row = point.outputs[y], {}
     for x, leaf in point.leaves.items():
-        block = torch.zeros(output.numel(), leaf.numel(), dtype=leaf.dtype)
+        block = torch.zeros(output.numel(), leaf.numel(), dtype=leaf.dtype, device=leaf.device)
         block[colouring.entries[x].rows, colouring.entries[x].columns] = values[x]
         row[x] = block.reshape(output.shape + leaf.shape)
     return row

@@ -39,7 +39,7 @@ def _mixed(vectors: Vectors, batch: int | None) -> dict[str, Tensor]:
     if batch is None:
         return dict(vectors)
     weights = torch.linspace(1, 2, batch, dtype=torch.float64)
-    return {n: torch.tensordot(weights.to(_wide(t)), t.to(_wide(t)), 1) for n, t in vectors.items()}
+    return {n: torch.tensordot(weights.to(t.device, _wide(t)), t.to(_wide(t)), 1) for n, t in vectors.items()}
 
 
 def _wide(tensor: Tensor) -> torch.dtype:

@@ -112,7 +112,7 @@ def call_step(step: Step, args: list[Any], kwargs: Mapping[str, Any]) -> Any:
         guard = VALUE_GUARDS.get(operator.name)
         if guard:
             guard(step.call.named(args, kwargs))
-        return operator.torch_op(*protected(operator.name, args), **kwargs)
+        return operator.torch_op(*protected(operator.name, args), **kwargs, **step.placing)
 
 
 def argument_of(plan: Plan, arguments: Mapping[str, Tensor], name: str) -> Tensor:

@@ -29,7 +29,11 @@ def health_router(workers: AbstractWorkers) -> APIRouter:
         if readiness.status != "ok":
             response.status_code = 503
         return Health(
-            status=readiness.status, reason=readiness.reason, workers=workers.counts(), fences=workers.fences()
+            status=readiness.status,
+            reason=readiness.reason,
+            workers=workers.counts(),
+            devices=workers.devices(),
+            fences=workers.fences(),
         )
 
     return router

@@ -30,7 +30,6 @@ from pullback_service.operations.evaluation import Evaluation, leaf_types
 from pullback_service.operations.vectors import check_batch
 from pullback_service.program.plan import Plan
 from pullback_service.program.types import TensorType, types_of
-from pullback_service.protocols.tensor_reader import read_tensor
 
 
 class RequestCotangents:
@@ -39,12 +38,13 @@ class RequestCotangents:
     `plan` differentiates by what gets a gradient, and by nothing else: outputs that do not move with it need no vector.
     """
 
-    def __init__(self, request: CotangentRequest, plan: Plan, *, is_batched: bool) -> None:
-        self._sent = request.grad_tensors
+    def __init__(self, evaluation: Evaluation[CotangentRequest], plan: Plan, *, is_batched: bool) -> None:
+        self._evaluation = evaluation
+        self._sent = evaluation.request.grad_tensors
         self._is_batched = is_batched
         self._plan = plan
         self._given: dict[str, Tensor] = {}
-        refuse_nothing_to_differentiate(plan, request.wrt)
+        refuse_nothing_to_differentiate(plan, evaluation.request.wrt)
 
     @property
     def batch(self) -> int | None:
@@ -80,7 +80,7 @@ class RequestCotangents:
         for name, pointer, value in self._entries(outputs):
             pointers[name] = pointer
             with findings.catch(), under(pointer):
-                self._given[name] = read_tensor(value, outputs[name].dtype)
+                self._given[name] = self._evaluation.read(value, outputs[name].dtype)
         findings.check()
         check_vectors(outputs, self._given, pointers, GRAD_TENSORS, is_batched=self._is_batched)
         check_batch(self.batch, leaf_types(self._plan), self._plan, "gradients", "grad_tensors")
@@ -121,7 +121,7 @@ def run_for_cotangents(
     `gradient_plan` differentiates by less than `plan`, if not all of it is for the gradient. `check` sees the outputs'
     types, too, and may raise what else does not fit them.
     """
-    cotangents = RequestCotangents(evaluation.request, gradient_plan or plan, is_batched=is_batched)
+    cotangents = RequestCotangents(evaluation, gradient_plan or plan, is_batched=is_batched)
 
     def read(outputs: Mapping[str, TensorType]) -> None:
         cotangents.read(outputs)

@@ -13,19 +13,23 @@ from pullback_schemas.problems import DeviceUnavailable, Findings, pointer_to, u
 from pullback_schemas.requests import OperationRequest
 from pullback_service.clock import Clock
 from pullback_service.derivatives.work import Work
-from pullback_service.library import Library
+from pullback_service.library import Library, NeedsDevice
+from pullback_service.program.placing import CPU, place
 from pullback_service.program.plan import Plan, check_inputs, check_wrt
 from pullback_service.program.program import Program
 from pullback_service.program.types import DTYPES, TensorType, type_of, types_of
 from pullback_service.protocols.native_json import write_tensors
 from pullback_service.protocols.strict_json import parse_json
-from pullback_service.protocols.tensor_reader import read_tensor
+from pullback_service.protocols.tensor_reader import MAX_EXTENT, read_tensor
 from pullback_service.protocols.validation import validate
 
 Document = dict[str, Any]
 Body = bytes | memoryview
 Operation = Callable[[Library, Body, Clock], Document]
 Request = TypeVar("Request", bound=OperationRequest, covariant=True)
+
+AUTO_FLOPS = 2**33
+"""Of one forward run: some tenth of a second of a core, beyond which a GPU is worth the way there."""
 
 
 class Evaluation(Generic[Request]):
@@ -35,9 +39,9 @@ class Evaluation(Generic[Request]):
         self.request = request
         self.library = library
         self.clock = clock
-        _check_device(request.device)
+        _settle_device(request.device, library)
         self.source = library.source(request.graph)
-        self.inputs = _read_inputs(request, self.source.program, library.limits.max_tensor_elements)
+        self.inputs = self._read_inputs()
         self.seed = _seed(request.seed) if self.source.program.draws_random else None
         self._was_known = False
         clock.lap("decode")
@@ -55,7 +59,13 @@ class Evaluation(Generic[Request]):
             self.check_wrt(wrt, "/wrt")
         plan, self._was_known = self.library.plan(self.source, types_of(self.inputs), wrt)
         self.clock.lap("plan")
+        if self.library.gpus and self.request.device == "auto" and plan.flops > AUTO_FLOPS:
+            raise NeedsDevice("cuda")
         return plan
+
+    def read(self, value: Any, declared: torch.dtype | None, *, max_elements: int = MAX_EXTENT) -> Tensor:
+        """A tensor of the request, where the graph is to run. Raises what `read_tensor` raises."""
+        return place(read_tensor(value, declared, max_elements=max_elements), self.library.device)
 
     def write(self, tensors: Mapping[str, Tensor | None]) -> Document:
         """Named tensors in the form that the caller asked for."""
@@ -69,7 +79,7 @@ class Evaluation(Generic[Request]):
         """The whole answer: the document, and how it was come by."""
         self.clock.lap("encode")
         meta = {
-            "device": "cpu",
+            "device": str(self.library.device),
             "mode": work.mode,
             "path": work.path,
             "forward_count": work.forward_count,
@@ -84,6 +94,20 @@ class Evaluation(Generic[Request]):
             "timings_ms": self.clock.milliseconds(),
         }
         return {**document, "meta": meta}
+
+    def _read_inputs(self) -> dict[str, Tensor]:
+        """The input tensors, each checked against the graph's declarations."""
+        program, limit = self.source.program, self.library.limits.max_tensor_elements
+        findings = Findings()
+        tensors: dict[str, Tensor] = {}
+        for name, value in self.request.inputs.items():
+            with findings.catch(), under(pointer_to("inputs", name)):
+                tensors[name] = self.read(value, declared_dtype(program, name), max_elements=limit)
+        broken: dict[str, TensorType | None] = {name: None for name in self.request.inputs if name not in tensors}
+        with findings.catch():
+            check_inputs(program, {**types_of(tensors), **broken}, complete=True)
+        findings.check()
+        return tensors
 
 
 def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Document]) -> Operation:
@@ -117,22 +141,16 @@ def _seed(wanted: int | None) -> int:
     return secrets.randbelow(2**53) if wanted is None else wanted
 
 
-def _check_device(device: str) -> None:
-    if device.startswith("cuda"):
-        raise DeviceUnavailable(
-            "This service has no CUDA device.", pointer="/device", expected=["auto", "cpu"], got=device
-        )
-
-
-def _read_inputs(request: OperationRequest, program: Program, max_elements: int) -> dict[str, Tensor]:
-    """The input tensors, each checked against the graph's declarations."""
-    findings = Findings()
-    tensors: dict[str, Tensor] = {}
-    for name, value in request.inputs.items():
-        with findings.catch(), under(pointer_to("inputs", name)):
-            tensors[name] = read_tensor(value, declared_dtype(program, name), max_elements=max_elements)
-    broken: dict[str, TensorType | None] = {name: None for name in request.inputs if name not in tensors}
-    with findings.catch():
-        check_inputs(program, {**types_of(tensors), **broken}, complete=True)
-    findings.check()
-    return tensors
+def _settle_device(device: str, library: Library) -> None:
+    """Raise NeedsDevice where another process has the device, DeviceUnavailable where none has it."""
+    if not device.startswith("cuda") or library.device != CPU:
+        return
+    known = ["cuda", *library.gpus] if library.gpus else []
+    if device in known:
+        raise NeedsDevice(device)
+    raise DeviceUnavailable(
+        "This service has no such CUDA device." if known else "This service has no CUDA device.",
+        pointer="/device",
+        expected=["auto", "cpu", *known],
+        got=device,
+    )

@@ -13,7 +13,6 @@ from pullback_service.derivatives.cotangents import Words, check_vectors
 from pullback_service.operations.evaluation import Evaluation
 from pullback_service.program.plan import Plan, check_wrt
 from pullback_service.program.types import TensorType, type_of
-from pullback_service.protocols.tensor_reader import read_tensor
 
 
 def read_vectors(
@@ -28,7 +27,7 @@ def read_vectors(
     vectors: dict[str, Tensor] = {}
     for name, value in sent.items():
         with findings.catch(), under(pointers[name]):
-            vectors[name] = read_tensor(value, types[name].dtype)
+            vectors[name] = evaluation.read(value, types[name].dtype)
     findings.check()
     check_vectors(types, vectors, pointers, words, is_batched=is_batched)
     return vectors

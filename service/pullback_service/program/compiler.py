@@ -8,6 +8,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pullback_schemas.graphs import Graph, Node, is_reference, split_reference
@@ -28,6 +29,7 @@ from pullback_schemas.wire import why_not_a_name
 from pullback_service.program.binding import Call, bind
 from pullback_service.program.catalogue import catalogue
 from pullback_service.program.guards import LITERAL_GUARDS
+from pullback_service.program.placing import CPU
 from pullback_service.program.program import Program, Step
 from pullback_service.program.references import Ref
 from pullback_service.program.scope import Scope
@@ -36,8 +38,8 @@ GETITEM = "getitem"
 """`x[i]` of the text form: one of several values, a row of a tensor, or what index tensors pick."""
 
 
-def compile_program(graph: Graph, constants: Mapping[str, Tensor]) -> Program:
-    """Resolve `graph`, whose constants are given as tensors.
+def compile_program(graph: Graph, constants: Mapping[str, Tensor], device: torch.device = CPU) -> Program:
+    """Resolve `graph`, whose constants are given as tensors on the device where it will run.
 
     Raises every problem found: names defined twice or not at all, cycles, unknown or refused operators,
     arguments that do not fit, references that pick no single value. Pointers are relative to the graph.
@@ -48,7 +50,7 @@ def compile_program(graph: Graph, constants: Mapping[str, Tensor]) -> Program:
     inputs, undefined = _inputs(graph, needs)
     findings.errors += undefined
     findings.check()
-    compiler = _Compiler(graph, dict(sorted(inputs.items())), dict(sorted(constants.items())), findings)
+    compiler = _Compiler(graph, dict(sorted(inputs.items())), dict(sorted(constants.items())), findings, device)
     for index in _order(graph, needs):
         compiler.add(index, needs[index])
     outputs = compiler.outputs()
@@ -65,11 +67,13 @@ class _Compiler:
         inputs: dict[str, TensorSpec],
         constants: dict[str, Tensor],
         findings: Findings,
+        device: torch.device,
     ) -> None:
         self.graph = graph
         self.inputs = inputs
         self.constants = constants
         self.findings = findings
+        self.device = device
         self.steps: list[Step] = []
         self.broken: set[str] = set()
         self.scope = Scope()
@@ -95,7 +99,7 @@ class _Compiler:
             args.insert(1, 0)
         call = _call(node, args, kwargs)
         slot = len(self.inputs) + len(self.constants) + len(self.steps)
-        self.steps.append(Step(node.id, call, slot, pointer))
+        self.steps.append(Step(node.id, call, slot, pointer, _placing(call, self.device)))
         self.scope.define(node.id, slot, call.operator.returns)
 
     def picks_part(self, node: Node) -> bool:
@@ -149,6 +153,11 @@ def _call(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Call:
             error.node = node.id
             raise
     return call
+
+
+def _placing(call: Call, device: torch.device) -> dict[str, torch.device]:
+    is_told = device != CPU and any(argument.name == "device" for argument in call.operator.arguments)
+    return {"device": device} if is_told else {}
 
 
 def _lowered(node: Node, args: list[Any]) -> str:

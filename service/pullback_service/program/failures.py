@@ -89,10 +89,13 @@ def tensors_in(value: Any) -> list[Tensor]:
     return []
 
 
+_NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed."""
     said = str(error)
-    is_allocator = "DefaultCPUAllocator" in said or "bad_alloc" in said
+    is_allocator = any(words in said for words in _NO_MEMORY)
     return is_allocator or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 

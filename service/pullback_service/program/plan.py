@@ -47,6 +47,11 @@ class Plan:
         refuse_passes(self.program, self.inferred, self.limits, passes=passes, pointer=pointer)
 
     @cached_property
+    def flops(self) -> int:
+        """The floating-point operations of one forward run, estimated."""
+        return sum(spent.flops for spent in self.inferred.spent)
+
+    @cached_property
     def sparsity(self) -> Sparsity:
         """Where its Jacobians can be other than zero."""
         return Sparsity(self.program, self.inferred)

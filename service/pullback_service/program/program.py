@@ -25,12 +25,16 @@ from pullback_service.program.types import DTYPE_NAMES
 
 @dataclass(frozen=True)
 class Step:
-    """One call of the program; its value goes into `slot`. `pointer` is the node's place in the graph sent."""
+    """One call of the program; its value goes into `slot`. `pointer` is the node's place in the graph sent.
+
+    `placing` is what an operator that makes tensors out of nothing is told besides: where, if not on the CPU.
+    """
 
     id: str
     call: Call
     slot: int
     pointer: str
+    placing: Mapping[str, torch.device]
 
     @cached_property
     def refs(self) -> list[Ref]:
@@ -132,5 +136,5 @@ def _digest(tensor: Tensor) -> dict[str, Any]:
     return {
         "dtype": DTYPE_NAMES[tensor.dtype],
         "shape": list(tensor.shape),
-        "sha256": hashlib.sha256(bits.numpy().tobytes()).hexdigest(),
+        "sha256": hashlib.sha256(bits.cpu().numpy().tobytes()).hexdigest(),
     }

@@ -59,6 +59,12 @@ class Colouring:
     count: int
     entries: dict[str, Entries]
 
+    def on(self, device: torch.device) -> Colouring:
+        """The same, with its entries on a device."""
+        return Colouring(
+            self.count, {x: Entries(e.rows.to(device), e.columns.to(device)) for x, e in self.entries.items()}
+        )
+
 
 class Sparsity:
     """What is known of a program's Jacobians for inputs of inferred types."""
@@ -161,7 +167,7 @@ def _still(slot: int, program: Program, values: list[Any]) -> Any:
     name = program.arguments[slot] if slot < len(program.arguments) else ""
     if name not in program.constants:
         raise _UnknownIndexError
-    return program.constants[name]
+    return program.constants[name].cpu()
 
 
 def _sources(ref: Ref, known: list[Sources | None]) -> Sources | None:

@@ -11,6 +11,9 @@ from pullback_service.workers.shared import SharedBytes
 NEEDS_ISOLATION = 0
 """The status of a reply that is none: the call wants a process of its own. The body names the nodes, as JSON."""
 
+NEEDS_DEVICE = 1
+"""Likewise: the call wants another device. The body names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -98,6 +101,10 @@ class AbstractWorkers(ABC):
     @abstractmethod
     def counts(self) -> dict[str, int]:
         """How many workers are `ready` (idle or busy), `busy`, were ever `restarted`; how many calls are `waiting`."""
+
+    @abstractmethod
+    def devices(self) -> dict[str, str]:
+        """The devices that serve, by name: "ok", "starting" or "failing"."""
 
     @abstractmethod
     def fences(self) -> dict[str, str]:

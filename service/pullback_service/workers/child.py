@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+from collections.abc import Callable, Sequence
 from socket import socket
 from typing import TYPE_CHECKING
 
@@ -23,21 +24,39 @@ if TYPE_CHECKING:
 FIRST_TO_BE_KILLED = b"1000"
 
 
-def become_worker(connection: socket, role: Role, engine: Engine, settings: Settings, parent: int) -> None:
-    """Answer until the HTTP process is gone, or once. Called in the forked process; the caller ends it afterwards."""
+def become_worker(
+    connection: socket,
+    role: Role,
+    build: Callable[[], Engine],
+    settings: Settings,
+    parent: int,
+    gpus: Sequence[str] = (),
+) -> None:
+    """Answer until the HTTP process is gone, or once. Called in the worker's process; the caller ends it afterwards.
+
+    `build` gives the engine, once nothing is open that is not the worker's own. `gpus` are those of other workers.
+    """
     die_with(parent)
     _yield_to_the_service()
     _close_all_but(connection)
     line = Line(connection)
-    engine.settle(threads=settings.torch_threads, is_alone=role is Role.ALONE, admit=lambda graph: _admit(graph, line))
-    fences = seal(settings)
-    name_process(f"pullback-{role.value}")  # from now on it is one
+    engine = build()
+    engine.settle(
+        threads=settings.torch_threads,
+        is_alone=role is Role.ALONE,
+        gpus=gpus,
+        admit=lambda graph: _admit(graph, line),
+    )
+    fences = seal(settings, has_gpu=engine.has_gpu)
+    name_process(f"pullback-{'gpu' if engine.has_gpu else role.value}")  # from now on it is one
     try:
         line.greet(fences)
         while (call := line.receive()) is not None:
             reply = engine.answer(call)
-            is_last = role.is_single_use or (
-                _was_large(call, reply) and not _has_room(settings.worker_memory_bytes // 2)
+            is_last = (
+                role.is_single_use
+                or not engine.is_sound
+                or (_was_large(call, reply) and not _has_room(settings.worker_memory_bytes // 2))
             )
             line.reply(reply, is_last=is_last)
             if is_last:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 
 READY = b"ready"
-"""The fork server's first packet. After it, each command gets one answer: the worker's pid, with its pidfd.
+"""The fork server's first packet, and how many GPUs it sees. After it, each command, a role and a device, gets one
+answer: the worker's pid, with its pidfd.
 
 When a worker has ended, a packet without a descriptor tells its pid and the signal that ended it, 0 for none.
 """
@@ -15,7 +16,7 @@ PACKET = 64
 
 
 class Role(Enum):
-    """What a worker is for. The value is the command, sent with one end of a socket; it ends the process's name."""
+    """What a worker is for. The value stands in the command, sent with one end of a socket, and ends its name."""
 
     WORKER = "worker"
     """Answers call after call, but runs no isolated operator."""

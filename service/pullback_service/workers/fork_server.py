@@ -1,6 +1,7 @@
 """The process that has torch loaded and warm, and forks a worker whenever it is told to.
 
-It never sees a request. It has one thread and no CUDA, since neither survives a fork. When its control socket closes,
+It never sees a request. It has one thread and no CUDA, since neither survives a fork: a worker on a GPU is a program of
+its own. When its control socket closes,
 it ends, and every worker before it.
 """
 
@@ -21,6 +22,8 @@ from pullback_service.settings import Settings
 from pullback_service.workers import sealing
 from pullback_service.workers.child import become_worker
 from pullback_service.workers.control import PACKET, READY, Role
+from pullback_service.workers.devices import CPU, serving_gpus
+from pullback_service.workers.gpu_worker import Gpus, become_gpu_worker, hide_gpus
 from pullback_service.workers.kernel import die_with, name_process
 
 if TYPE_CHECKING:
@@ -35,17 +38,18 @@ GARBAGE = 20_000
 class Forker:
     """Forks on command, and reaps."""
 
-    def __init__(self, control: socket.socket, engine: Engine, settings: Settings) -> None:
+    def __init__(self, control: socket.socket, engine: Engine, settings: Settings, gpus: Gpus) -> None:
         self._control = control
         self._engine = engine
         self._settings = settings
+        self._gpus = gpus
         self._pids: dict[int, int] = {}
         self._poll = select.poll()
 
     def serve(self) -> None:
         """Obey until the HTTP process is gone, then leave no process behind."""
         self._poll.register(self._control, select.POLLIN)
-        self._control.sendall(READY)
+        self._control.sendall(b"%s %d" % (READY, self._gpus.count))
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor != self._control.fileno():
@@ -59,26 +63,33 @@ class Forker:
         if not word:
             return False
         with socket.socket(fileno=descriptors[0]) as connection:
-            pid = self._fork(connection, Role(word.decode()))
+            role, device = word.decode().split()
+            pid = self._fork(connection, Role(role), device)
         pidfd = os.pidfd_open(pid)  # it cannot be another process: nobody has reaped this one
         self._pids[pidfd] = pid
         self._poll.register(pidfd, select.POLLIN)
         socket.send_fds(self._control, [str(pid).encode()], [pidfd])
         return True
 
-    def _fork(self, connection: socket.socket, role: Role) -> int:
+    def _fork(self, connection: socket.socket, role: Role, device: str) -> int:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                become_worker(connection, role, self._engine, self._settings, parent)
+                self._become(connection, role, device, parent)
                 status = 0
             except BaseException:
                 log.exception("a worker failed")
             finally:
                 os._exit(status)  # never back into the server's loop
         return pid
+
+    def _become(self, connection: socket.socket, role: Role, device: str, parent: int) -> None:
+        if device != CPU:
+            become_gpu_worker(connection, role, device, self._settings, parent, self._gpus.environment)
+        gpus = [] if role is Role.ALONE else serving_gpus(self._settings.devices, self._gpus.count)
+        become_worker(connection, role, lambda: self._engine, self._settings, parent, gpus)
 
     def _reap(self, pidfd: int) -> None:
         self._poll.unregister(pidfd)
@@ -105,7 +116,9 @@ def main(descriptor: int, parent: int, settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     warnings.simplefilter("ignore")
     from pullback_service.engine import build_engine
+    from pullback_service.gpu import count_gpus
 
+    gpus = Gpus(count_gpus(), hide_gpus())
     engine = build_engine(settings)
     sealing.syscall_filter()
     # torch's own objects live as long as the process, and a request leaves few cycles. Frozen pages stay shared.
@@ -113,7 +126,7 @@ def main(descriptor: int, parent: int, settings: Settings) -> None:
     gc.freeze()
     gc.set_threshold(GARBAGE)
     with socket.socket(fileno=descriptor) as control:
-        Forker(control, engine, settings).serve()
+        Forker(control, engine, settings, gpus).serve()
 
 
 if __name__ == "__main__":

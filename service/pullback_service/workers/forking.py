@@ -11,12 +11,14 @@ import sys
 
 from pullback_service.settings import Settings
 from pullback_service.workers.control import PACKET, READY, Role
+from pullback_service.workers.devices import CPU, refuse_missing, serving_gpus
 from pullback_service.workers.link import Forked, Link, readable
 from pullback_service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+GPU_CHOICE = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
 LONG_LIFE_S = 30
 SHORT_LIVES = 4
@@ -30,7 +32,10 @@ class ForkServer:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.gpus: list[str] = []
+        """Those that serve, once it is up."""
         self._link: Link | None = None
+        self._gpu_count = 0
         self._short_lives = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._is_up = asyncio.Event()
@@ -47,27 +52,34 @@ class ForkServer:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
 
-    async def fork(self, role: Role) -> Worker:
+    async def up(self) -> None:
+        """Await that it is up. Raises DeviceMissingError where a GPU is not there that must be."""
+        await self._is_up.wait()
+        refuse_missing(self._settings.devices, self._gpu_count)
+
+    async def fork(self, role: Role, device: str) -> Worker:
         """A new worker that nobody watches yet; waits for the fork server. Raises ConnectionError if that ends."""
         await self._is_up.wait()
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 async with self._turn, asyncio.timeout(FORKED_IN_S):
-                    pid, pidfd, ending = await self._ask(role, theirs)
+                    pid, pidfd, ending = await self._ask(role, device, theirs)
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
             raise
-        return Worker(pid, pidfd, ending, ours, reader, writer, self._settings.max_answer_bytes)
+        may_send_on = device == CPU and role is not Role.ALONE
+        gpus = self.gpus if may_send_on else ()
+        return Worker(pid, pidfd, ending, ours, reader, writer, self._settings.max_answer_bytes, gpus)
 
-    async def _ask(self, role: Role, connection: socket.socket) -> Forked:
+    async def _ask(self, role: Role, device: str, connection: socket.socket) -> Forked:
         """The pid and pidfd of a new process, and what will tell how it ended."""
         link = self._link
         if link is None:
             raise ConnectionError("the fork server is not up")
         try:
-            return await link.ask(role, connection)
+            return await link.ask(role, device, connection)
         except BaseException:
             # It hangs, or its answer would be taken for that to the next question.
             self._kill()
@@ -104,8 +116,10 @@ class ForkServer:
         ours.setblocking(False)
         pidfd = os.pidfd_open(process.pid)
         try:
-            if not await _greeted(ours):
+            count = await _greeted(ours)
+            if count is None:
                 return
+            self._gpu_count, self.gpus = count, serving_gpus(self._settings.devices, count)
             self._link = Link(ours)
             self._is_up.set()
             await readable(pidfd)
@@ -127,19 +141,27 @@ class ForkServer:
             pass_fds=[control.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env={name: os.environ[name] for name in INHERITED if name in os.environ}
-            | {"OMP_NUM_THREADS": str(self._settings.torch_threads), "CUDA_VISIBLE_DEVICES": ""},
+            env=_environment(self._settings),
         )
 
 
-async def _greeted(control: socket.socket) -> bool:
-    """Whether the fork server came up."""
+def _environment(settings: Settings) -> dict[str, str]:
+    """What the fork server is to know of this process's own."""
+    wanted = INHERITED if settings.devices == CPU else (*INHERITED, *GPU_CHOICE)
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if settings.devices == CPU else {}
+    known = {name: os.environ[name] for name in wanted if name in os.environ}
+    return known | hidden | {"OMP_NUM_THREADS": str(settings.torch_threads)}
+
+
+async def _greeted(control: socket.socket) -> int | None:
+    """How many GPUs the fork server sees; None if it did not come up."""
     try:
         async with asyncio.timeout(STARTED_IN_S):
             await readable(control.fileno())
     except TimeoutError:
-        return False
-    return control.recv(PACKET) == READY
+        return None
+    greeting, _, count = control.recv(PACKET).partition(b" ")
+    return int(count) if greeting == READY else None
 
 
 async def _end(process: subprocess.Popen[bytes], pidfd: int, patience_s: float) -> None:

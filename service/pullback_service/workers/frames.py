@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pullback_schemas.problems import problem_classes
-from pullback_service.workers.base import NEEDS_ISOLATION, Call, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Call, Reply
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 GREETING = struct.Struct("!H")
@@ -25,7 +25,7 @@ NOTE = struct.Struct("!I32s")
 DIGEST_BYTES = 32
 MAX_REFUSED = 64
 DESCRIPTORS = 2
-STATUSES = {NEEDS_ISOLATION, 200, *(kind.status for kind in problem_classes().values())}
+STATUSES = {NEEDS_ISOLATION, NEEDS_DEVICE, 200, *(kind.status for kind in problem_classes().values())}
 
 _BODY_IS_SHARED, _HAS_ANSWER_MEMORY = 1, 2
 _IS_SHARED, _IS_LAST = 1, 2

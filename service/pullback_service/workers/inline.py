@@ -10,13 +10,14 @@ from typing_extensions import override
 
 from pullback_service.settings import Settings
 from pullback_service.workers.base import AbstractWorkers, Call, Readiness, Reply, Terms
+from pullback_service.workers.devices import CPU, refuse_missing
 
 if TYPE_CHECKING:
     from pullback_service.engine import Engine
 
 
 class InlineWorkers(AbstractWorkers):
-    """One engine, one thread."""
+    """One engine, one thread, on the CPU."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -27,6 +28,7 @@ class InlineWorkers(AbstractWorkers):
 
     @override
     async def start(self) -> None:
+        refuse_missing(self._settings.devices, 0)
         self._engine = await asyncio.get_running_loop().run_in_executor(self._thread, self._build)
 
     def _build(self) -> Engine:
@@ -67,6 +69,10 @@ class InlineWorkers(AbstractWorkers):
     def counts(self) -> dict[str, int]:
         busy = min(self._busy, 1)
         return {"ready": int(self._engine is not None), "busy": busy, "waiting": self._busy - busy, "restarted": 0}
+
+    @override
+    def devices(self) -> dict[str, str]:
+        return {CPU: "starting" if self._engine is None else "ok"}
 
     @override
     def fences(self) -> dict[str, str]:

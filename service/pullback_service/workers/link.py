@@ -23,10 +23,10 @@ class Link:
         self._endings: dict[int, asyncio.Future[int]] = {}
         self._loop.add_reader(control.fileno(), self._hear)
 
-    async def ask(self, role: Role, connection: socket.socket) -> Forked:
+    async def ask(self, role: Role, device: str, connection: socket.socket) -> Forked:
         """A new process for the worker's end of a socket. Raises ConnectionError when the fork server has ended."""
         self._answer = self._loop.create_future()
-        socket.send_fds(self._control, [role.value.encode()], [connection.fileno()])
+        socket.send_fds(self._control, [f"{role.value} {device}".encode()], [connection.fileno()])
         return await self._answer
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from pullback_service.workers.control import Role
+from pullback_service.workers.devices import CPU
 from pullback_service.workers.forking import ForkServer
 from pullback_service.workers.worker import LOST, Worker
 
@@ -15,7 +16,7 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 FREE_FAILURES = 4
 """So many workers in a row may be killed from outside without a pause before the next one."""
 
-GREETED_IN_S = 30
+GREETED_IN_S, GREETED_ON_GPU_IN_S = 30, 180
 
 
 class Pool:
@@ -24,8 +25,9 @@ class Pool:
     The worker that was used last is lent next, since it knows most.
     """
 
-    def __init__(self, server: ForkServer, role: Role, size: int, recycle_after: int) -> None:
+    def __init__(self, server: ForkServer, role: Role, size: int, recycle_after: int, device: str = CPU) -> None:
         self.role = role
+        self.device = device
         self.restarted = 0
         self.fences: dict[str, str] = {}
         self._server = server
@@ -63,6 +65,11 @@ class Pool:
     def ready(self) -> int:
         """How many are up, lent ones included."""
         return len(self._alive)
+
+    @property
+    def state(self) -> str:
+        """What `/health/ready` says of it."""
+        return "ok" if self.ready else "failing" if self.is_failing else "starting"
 
     @property
     def is_failing(self) -> bool:
@@ -130,10 +137,10 @@ class Pool:
                 return
 
     async def _started(self) -> Worker:
-        worker = await self._server.fork(self.role)
+        worker = await self._server.fork(self.role, self.device)
         worker.watch(self._on_exit)
         try:
-            async with asyncio.timeout(GREETED_IN_S):
+            async with asyncio.timeout(GREETED_IN_S if self.device == CPU else GREETED_ON_GPU_IN_S):
                 await worker.greet()
             if worker.has_ended:
                 raise ConnectionError("it ended right after its greeting")
@@ -146,7 +153,9 @@ class Pool:
         if worker.fences != self.fences:
             self.fences = worker.fences
             report = ", ".join(f"{name} {state}" for name, state in worker.fences.items())
-            log.log(_severity(worker.fences), "fences around pullback-%s: %s", self.role.value, report)
+            log.log(
+                _severity(worker.fences), "fences around pullback-%s on %s: %s", self.role.value, self.device, report
+            )
         self.has_started = True
         self._alive.add(worker)
         self._offer(worker)

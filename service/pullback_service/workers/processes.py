@@ -10,9 +10,10 @@ from typing_extensions import override
 
 from pullback_schemas.problems import Busy, DeadlineExceeded, ProblemError, WorkerDied
 from pullback_service.settings import Settings
-from pullback_service.workers.base import NEEDS_ISOLATION, AbstractWorkers, Call, Readiness, Reply, Terms
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, AbstractWorkers, Call, Readiness, Reply, Terms
 from pullback_service.workers.control import Role
-from pullback_service.workers.forking import ForkServer
+from pullback_service.workers.devices import ANY_GPU, CPU, named_gpus
+from pullback_service.workers.forking import STARTED_IN_S, ForkServer
 from pullback_service.workers.isolation import Isolation, crashed, read_isolation
 from pullback_service.workers.pool import Pool
 from pullback_service.workers.quarantine import Quarantine
@@ -28,6 +29,19 @@ FINISH_S = 0.25
 """How long a worker may go on with a call whose caller has gone, or whose deadline has passed."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Station:
+    """The workers of one device, and the queue before them."""
+
+    pool: Pool
+    queue: Queue
+
+    @property
+    def load(self) -> int:
+        """How many calls run and wait."""
+        return self.queue.taken + self.queue.waiting
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """When a call has to be done, by the event loop's clock, and how many seconds that left it."""
@@ -37,14 +51,18 @@ class Deadline:
 
 
 class ProcessWorkers(AbstractWorkers):
-    """A pool of ordinary workers, and a spare for graphs with isolated operators."""
+    """A pool of ordinary workers, a spare for graphs with isolated operators, and a worker for each GPU.
+
+    Every call goes to an ordinary worker first, which says if it belongs elsewhere.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._server = ForkServer(settings)
-        ordinary = Role.ONCE if settings.single_use else Role.WORKER
-        self._ordinary = Pool(self._server, ordinary, settings.workers, settings.recycle_after)
+        self._cpu = self._station(CPU, settings.workers)
         self._alone = Pool(self._server, Role.ALONE, SPARES, 1)
-        self._queue = Queue(settings.workers, settings.max_waiting)
+        self._gpus: dict[str, Station] = {}
+        self._opening: asyncio.Task[None] | None = None
         self._quarantine = Quarantine(settings.quarantine_s)
         self._finishing: set[asyncio.Task[None]] = set()
         self._is_draining = False
@@ -53,8 +71,31 @@ class ProcessWorkers(AbstractWorkers):
     @override
     async def start(self) -> None:
         await self._server.start()
-        self._ordinary.start()
+        self._cpu.pool.start()
         self._alone.start()
+        self._opening = asyncio.create_task(self._open_gpus())
+        if named_gpus(self._settings.devices):
+            try:
+                await asyncio.wait_for(self._opening, STARTED_IN_S)
+            except BaseException:
+                await self.stop()
+                raise
+
+    async def _open_gpus(self) -> None:
+        """Start a worker on each GPU, once they are known. Raises DeviceMissingError."""
+        await self._server.up()
+        for device in self._server.gpus:
+            self._gpus[device] = station = self._station(device, 1)
+            station.pool.start()
+
+    def _station(self, device: str, size: int) -> Station:
+        role = Role.ONCE if self._settings.single_use else Role.WORKER
+        pool = Pool(self._server, role, size, self._settings.recycle_after, device)
+        return Station(pool, Queue(size, self._settings.max_waiting))
+
+    @property
+    def _stations(self) -> dict[str, Station]:
+        return {CPU: self._cpu, **self._gpus}
 
     @override
     def drain(self) -> None:
@@ -63,13 +104,18 @@ class ProcessWorkers(AbstractWorkers):
     @override
     def give_up(self) -> None:
         self._has_given_up = True
-        self._queue.close()
-        self._ordinary.end()
+        for station in self._stations.values():
+            station.queue.close()
+            station.pool.end()
         self._alone.end()
 
     @override
     async def stop(self) -> None:
-        await asyncio.gather(self._ordinary.stop(), self._alone.stop())
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        pools = [station.pool for station in self._stations.values()]
+        await asyncio.gather(*(pool.stop() for pool in (*pools, self._alone)))
         await asyncio.gather(*self._finishing)
         await self._server.stop()
 
@@ -78,15 +124,25 @@ class ProcessWorkers(AbstractWorkers):
         if self._is_draining:
             raise Busy("The service is about to end.", hint="Another one may take over.")
         deadline = Deadline(asyncio.get_running_loop().time() + terms.timeout_s, terms.timeout_s)
+        reply = await self._run_at(self._cpu, call, terms.caller, deadline)
+        if reply.status == NEEDS_DEVICE:
+            return await self._run_at(self._named(reply.body.decode()), call, terms.caller, deadline)
+        return reply
+
+    def _named(self, device: str) -> Station:
+        """Where a call is to run that an ordinary worker sent on; its name was checked."""
+        return min(self._gpus.values(), key=lambda gpu: gpu.load) if device == ANY_GPU else self._gpus[device]
+
+    async def _run_at(self, station: Station, call: Call, caller: str, deadline: Deadline) -> Reply:
         is_large = isinstance(call.body, SharedBytes)
-        await self._queue.enter(terms.caller, is_large=is_large, deadline=deadline.at)
+        await station.queue.enter(caller, is_large=is_large, deadline=deadline.at)
         try:
-            reply = await self._run_ordinary(call, terms.caller, deadline)
+            reply = await self._run_ordinary(station.pool, call, caller, deadline)
             if reply.status == NEEDS_ISOLATION:
-                return await self._run_alone(call, terms.caller, read_isolation(reply.body), deadline)
+                return await self._run_alone(call, caller, read_isolation(reply.body), deadline)
             return reply
         finally:
-            self._queue.leave(is_large=is_large)
+            station.queue.leave(is_large=is_large)
 
     @override
     def readiness(self) -> Readiness:
@@ -94,33 +150,41 @@ class ProcessWorkers(AbstractWorkers):
             return Readiness("draining", "The service is about to end.")
         if self._server.is_failing:
             return Readiness("failing", "The process that forks workers ends again and again; the log says why.")
-        if not self._ordinary.ready:
-            if self._ordinary.is_failing:
+        if not self._cpu.pool.ready:
+            if self._cpu.pool.is_failing:
                 return Readiness("failing", "Workers end as soon as they have started; the log says why.")
-            if not (self._ordinary.role.is_single_use and self._ordinary.has_started):
+            if not (self._cpu.pool.role.is_single_use and self._cpu.pool.has_started):
                 return Readiness("starting", "No worker is up yet.")
-        if self._queue.is_full:
+        if self._cpu.queue.is_full:
             return Readiness("full", "Every worker is busy and the queue is full.")
         return Readiness("ok")
 
     @override
     def counts(self) -> dict[str, int]:
-        restarted = self._ordinary.restarted + self._alone.restarted
+        stations = self._stations.values()
         return {
-            "ready": self._ordinary.ready,
-            "busy": self._queue.taken,
-            "waiting": self._queue.waiting,
-            "restarted": restarted,
+            "ready": sum(station.pool.ready for station in stations),
+            "busy": sum(station.queue.taken for station in stations),
+            "waiting": sum(station.queue.waiting for station in stations),
+            "restarted": sum(station.pool.restarted for station in stations) + self._alone.restarted,
         }
 
     @override
-    def fences(self) -> dict[str, str]:
-        return self._ordinary.fences
+    def devices(self) -> dict[str, str]:
+        return {device: station.pool.state for device, station in self._stations.items()}
 
-    async def _run_ordinary(self, call: Call, caller: str, deadline: Deadline) -> Reply:
+    @override
+    def fences(self) -> dict[str, str]:
+        return self._cpu.pool.fences | {
+            f"{name} on {device}": state
+            for device, gpu in self._gpus.items()
+            for name, state in gpu.pool.fences.items()
+        }
+
+    async def _run_ordinary(self, pool: Pool, call: Call, caller: str, deadline: Deadline) -> Reply:
         for _ in range(TRIES):
             try:
-                return await self._run_in(self._ordinary, call, caller, deadline)
+                return await self._run_in(pool, call, caller, deadline)
             except LOST as error:
                 log.warning("a worker was lost in the middle of a request: %r", error)
         raise WorkerDied(

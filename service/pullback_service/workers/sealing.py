@@ -17,29 +17,41 @@ from pullback_service.workers.frames import NOTE
 THREAD_BYTES = 160 * 2**20
 """Address space that a thread reserves without using it: its stack and its heap."""
 
-DESCRIPTORS = 32
+DESCRIPTORS, GPU_DESCRIPTORS = 32, 1024
+SIZE, DATA = 0, 5
+"""Columns of `statm`."""
+
 ON = "on"
+BESIDE_GPU = {
+    "address_space": "off: CUDA reserves far more than it takes",
+    "threads": "off: CUDA starts its own, those of before without Landlock",
+}
 
 
-def seal(settings: Settings) -> dict[str, str]:
-    """Raise every fence: ON, or the reason why it is not, by name. Everything must be imported by now."""
+def seal(settings: Settings, *, has_gpu: bool = False) -> dict[str, str]:
+    """Raise every fence: ON, or the reason why it is not, by name. Everything must be imported by now.
+
+    With a GPU, CUDA must run by now: it has threads, and its device open.
+    """
     filter_syscalls = syscall_filter()
+    limit = limit_beside_gpu if has_gpu else limit_resources
     return {
-        "limits": _raised(lambda: limit_resources(settings)),
+        "limits": _raised(lambda: limit(settings)),
         "no_new_privs": _raised(kernel.gain_no_privileges),
         "landlock": _raised(kernel.reach_nothing),
-        "seccomp": _raised(filter_syscalls),
+        "seccomp": _raised(lambda: filter_syscalls(has_gpu)),
+        **(BESIDE_GPU if has_gpu else {}),
     }
 
 
-def syscall_filter() -> Callable[[], None]:
+def syscall_filter() -> Callable[[bool], None]:
     """The seccomp fence, or what tells why there is none. The fork server imports it once for all workers."""
     try:
         from pullback_service.workers.syscalls import filter_syscalls
     except (ImportError, RuntimeError, OSError) as error:
         reason = str(error)
 
-        def tell() -> None:
+        def tell(_: bool) -> None:
             raise OSError(reason)
 
         return tell
@@ -49,12 +61,22 @@ def syscall_filter() -> Callable[[], None]:
 def limit_resources(settings: Settings) -> None:
     """Bound what the process may take: memory beyond what it has, answers, descriptors, processes; no core files."""
     threads = settings.torch_threads - 1
-    _limit(resource.RLIMIT_AS, _address_space() + settings.worker_memory_bytes + threads * THREAD_BYTES)
-    _limit(resource.RLIMIT_FSIZE, NOTE.size + settings.max_answer_bytes)  # the memory file for answers
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
+    _limit(resource.RLIMIT_AS, _pages(SIZE) + settings.worker_memory_bytes + threads * THREAD_BYTES)
+    _limit_files(settings, DESCRIPTORS)
     if not threads:
         _limit(resource.RLIMIT_NPROC, 0)  # it counts threads too
+
+
+def limit_beside_gpu(settings: Settings) -> None:
+    """The same where CUDA runs: memory is what the process may write, whatever else it maps."""
+    _limit(resource.RLIMIT_DATA, _pages(DATA) + settings.worker_memory_bytes)
+    _limit_files(settings, GPU_DESCRIPTORS)
+
+
+def _limit_files(settings: Settings, descriptors: int) -> None:
+    _limit(resource.RLIMIT_FSIZE, NOTE.size + settings.max_answer_bytes)  # the memory file for answers
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, descriptors)
 
 
 def _limit(kind: int, most: int) -> None:
@@ -63,8 +85,9 @@ def _limit(kind: int, most: int) -> None:
     resource.setrlimit(kind, (most, most))
 
 
-def _address_space() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+def _pages(column: int) -> int:
+    """Bytes of the process's memory, by the column of `statm`."""
+    return int(Path("/proc/self/statm").read_text().split()[column]) * mmap.PAGESIZE
 
 
 def _raised(fence: Callable[[], object]) -> str:

@@ -24,6 +24,11 @@ _QUESTIONS = """
 getpid getppid getuid geteuid getgid getegid getcpu getrandom getrusage getrlimit sched_getaffinity
 sched_getparam sched_getscheduler sysinfo times uname
 """
+_GPU = "mbind get_mempolicy set_mempolicy"
+_IOCTL_KIND = 0xFF00
+_GPU_IOCTLS = (0x4600, 0)
+"""The kinds of requests that CUDA's drivers take, on descriptors that they have open; a terminal takes others."""
+
 ALLOWED = " ".join((_MEMORY, _THREADS, _SIGNALS, _CLOCK, _DESCRIPTORS, _QUESTIONS)).split()
 
 _CLONE_THREAD = 0x10000
@@ -31,11 +36,14 @@ _PR_SET_NAME, _PR_GET_NAME = 15, 16
 _FCNTL = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_DUPFD_CLOEXEC)
 
 
-def filter_syscalls() -> None:
-    """Refuse all but these from now on, in this thread and every one it starts. Raises OSError where that fails."""
+def filter_syscalls(has_gpu: bool) -> None:
+    """Refuse all but these from now on, in every thread. Raises OSError where that fails."""
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
-    for name in ALLOWED:
+    rules.set_attr(seccomp.Attr.CTL_TSYNC, int(has_gpu))  # on the CPU there is one thread, and no need
+    for name in [*ALLOWED, *(_GPU.split() if has_gpu else ())]:
         _allow(rules, name)
+    for kind in _GPU_IOCTLS if has_gpu else ():
+        _allow(rules, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, _IOCTL_KIND, kind))
     # Threads, not processes. clone3 hides its flags from the filter; the C library then falls back to clone.
     _allow(rules, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pullback_schemas.problems import Busy
-from pullback_service.workers.base import NEEDS_ISOLATION, Answer, Call, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Answer, Call, Reply
+from pullback_service.workers.devices import read_device
 from pullback_service.workers.frames import (
     GREETING,
     NOTE,
@@ -44,6 +45,8 @@ class Worker:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     max_answer_bytes: int
+    gpus: Sequence[str] = ()
+    """The devices that it may name for a call."""
     fences: dict[str, str] = field(default_factory=dict)
     served: int = 0
     is_leaving: bool = False
@@ -85,6 +88,8 @@ class Worker:
             raise GarbledReply("a worker answered before it had read the call")
         if head.status == NEEDS_ISOLATION:
             read_isolation(body)
+        elif head.status == NEEDS_DEVICE:
+            read_device(body, self.gpus)
         return Reply(head.status, body, server_timing, shared)
 
     def _send(self, call: Call, refused: Sequence[bytes]) -> None:
