@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "schemas/pullback_schemas": ({"pydantic", "pullback_schemas"}, set()),
     "client/pullback": ({"pydantic", "httpx", "numpy", "torch", "pullback_schemas", "pullback"}, set()),
     "service/pullback_service/http": (
-        {"fastapi", "starlette", "pydantic", "pullback_schemas"},
+        {"fastapi", "starlette", "uvicorn", "pydantic", "pullback_schemas"},
         {"http", "settings", "workers.base", "workers.shared"},
     ),
     "service/pullback_service/protocols": (
