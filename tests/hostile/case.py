@@ -22,7 +22,7 @@ JSON_TYPE = {"content-type": "application/json"}
 class Case:
     """What is sent, and the refusal that it must get.
 
-    `code` may be several, of which one must come: `"refused_op|unknown_op"`. None stands for what the HTTP parser itself turns away: a bare 400, or a connection closed without an answer.
+    `code` may be several, of which one must come: `"refused_op|unknown_op"`. None stands for what the HTTP parser itself turns away: a 400 or 431, or a connection closed without an answer.
     `costs_worker` is for what can only be answered by giving up the process that ran it.
     """
 

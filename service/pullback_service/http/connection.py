@@ -12,19 +12,26 @@ from pullback_schemas.problems import HeadTimeout, HeadTooLarge, NotHttp, Proble
 from pullback_service.http.problems import PROBLEM_JSON
 
 MAX_HEAD_BYTES = 2**16
+ABORT = "abort"
+"""The connection's state has, under this name, what ends it without waiting for the client."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn itself takes a head of any size, for as long as it likes to take."""
+    """uvicorn itself takes a head of any size, for as long as it likes to take.
+
+    A timer runs from the start, and whenever something came and no request is under way, until a head is complete.
+    """
 
     head_timeout_s: float
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_bytes = 0
         self._is_in_head = True
+        self._begun = self._head_bytes = self._trailer_bytes = 0
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.head_timeout_s, self._give_up)
+        # What gives up a client that leaves its answer unread; a close would wait for it.
+        self.app_state = {**self.app_state, ABORT: transport.abort}
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -35,36 +42,66 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        begun = self._begun
         super().data_received(data)
-        if not self._is_in_head:
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge(f"The request's head has more than {MAX_HEAD_BYTES:,} bytes."))
-        elif self._timer is None:
-            self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
+        if self._is_in_head and self._begun == begun:  # all of it belongs to a head that began before
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(HeadTooLarge(f"The request's head has more than {MAX_HEAD_BYTES:,} bytes."))
+                return
+        if not self._is_answering:
+            self._start_timer()
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_in_head:  # of the next request, which began before this answer was complete
+            self._start_timer()
 
     @override
     def on_message_begin(self) -> None:
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_head = True
+        self._begun += 1
+        self._head_bytes = self._trailer_bytes = 0
         super().on_message_begin()
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_head:
+            super().on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value)  # nobody reads what follows a body in pieces
+        if self._trailer_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
 
     @override
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         self._stop_timer()
+        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        if has_body and self.parser.should_upgrade():  # the parser would take the body for another protocol's
+            self._refuse(NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone."))
+            return
         super().on_headers_complete()
 
     @override
     def send_400_response(self, msg: str) -> None:
         self._refuse(NotHttp(msg))
 
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _give_up(self) -> None:
         self._timer = None
-        if self._head_bytes:
+        if self._is_in_head and self._begun:
             self._refuse(HeadTimeout(f"The request's head did not arrive within {self.head_timeout_s:g} s."))
         else:
             self.transport.close()
+
+    def _start_timer(self) -> None:
+        if self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -72,6 +109,9 @@ class Connection(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, error: ProblemError) -> None:
+        if self._is_answering:  # what is written now would be read as that answer
+            self.transport.abort()
+            return
         problem = describe(error)
         body = problem.model_dump_json(exclude_none=True).encode()
         head = (

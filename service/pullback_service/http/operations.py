@@ -38,6 +38,7 @@ from pullback_schemas.results import (
     OpList,
 )
 from pullback_service.http.body import JSON, Bodies, check_media
+from pullback_service.http.connection import ABORT
 from pullback_service.http.holdings import Holdings
 from pullback_service.http.patience import Patience
 from pullback_service.http.problems import PROBLEM_JSON
@@ -149,9 +150,14 @@ class SharedResponse(Response):
                 await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
             log.warning("a client did not read its answer within %g s", self._timeout_s)
+            scope.get("state", {}).get(ABORT, _nothing)()
         finally:
             self._answer.memory.close()
             self._holdings.give_back(len(self._answer))
+
+
+def _nothing() -> None:
+    """Where there is no connection to end."""
 
 
 TIMEOUT_PARAMETER = {

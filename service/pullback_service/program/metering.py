@@ -123,11 +123,15 @@ def _sorting(launch: Launch) -> int:
     return launch.elements * max(1, max(launch.args[0].shape, default=1).bit_length())
 
 
-def _windows(launch: Launch) -> int:
-    """A pool reads a whole window for each result; a single size stands for every axis, of at most three."""
-    sizes = launch.args[1] if isinstance(launch.args[1], Sequence) else [launch.args[1]]
-    window = math.prod(sizes) if len(sizes) > 1 else sizes[0] ** min(3, launch.results[0].dim() - 1)
-    return launch.elements + launch.results[0].numel() * window
+def _windows(axes: int) -> Count:
+    """A pool reads a whole window for each result; a single size stands for every axis."""
+
+    def count(launch: Launch) -> int:
+        sizes = launch.args[1] if isinstance(launch.args[1], Sequence) else [launch.args[1]]
+        window = math.prod(sizes) if len(sizes) > 1 else sizes[0] ** axes
+        return launch.elements + launch.results[0].numel() * window
+
+    return count
 
 
 def _distances(launch: Launch) -> int:
@@ -148,7 +152,8 @@ def _trilinear(launch: Launch) -> int:
 TOUCHED: dict[str, Count] = {
     # Kernels that touch each element more than once.
     **dict.fromkeys(("sort", "argsort", "msort", "topk", "_unique2", "unique_dim"), _sorting),
-    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool2d", "avg_pool3d"), _windows),
+    **dict.fromkeys(("max_pool2d_with_indices", "avg_pool2d"), _windows(2)),
+    **dict.fromkeys(("max_pool3d_with_indices", "avg_pool3d"), _windows(3)),
     **dict.fromkeys(("_cdist_forward", "_pdist_forward"), _distances),
     **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), _times(8)),
     **dict.fromkeys(("lgamma", "digamma", "polygamma", "igamma", "igammac", "special_zeta"), _times(SLOW)),

@@ -11,6 +11,9 @@ answer: the worker's pid, with its pidfd.
 When a worker has ended, a packet without a descriptor tells its pid and the signal that ended it, 0 for none.
 """
 
+NOT_FORKED = b"not forked"
+"""The answer where there is no room for another process."""
+
 PACKET = 64
 """More bytes than any packet has."""
 

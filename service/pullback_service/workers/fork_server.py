@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pullback_service.settings import Settings
 from pullback_service.workers import sealing
 from pullback_service.workers.child import become_worker
-from pullback_service.workers.control import PACKET, READY, Role
+from pullback_service.workers.control import NOT_FORKED, PACKET, READY, Role
 from pullback_service.workers.devices import CPU, serving_gpus
 from pullback_service.workers.gpu_worker import Gpus, become_gpu_worker, hide_gpus
 from pullback_service.workers.kernel import die_with, name_process
@@ -64,7 +64,12 @@ class Forker:
             return False
         with socket.socket(fileno=descriptors[0]) as connection:
             role, device = word.decode().split()
-            pid = self._fork(connection, Role(role), device)
+            try:
+                pid = self._fork(connection, Role(role), device)
+            except OSError as error:  # the machine has no room for another process now
+                log.error("a worker could not be forked: %s", error)
+                self._control.sendall(NOT_FORKED)
+                return True
         pidfd = os.pidfd_open(pid)  # it cannot be another process: nobody has reaped this one
         self._pids[pidfd] = pid
         self._poll.register(pidfd, select.POLLIN)
@@ -99,7 +104,7 @@ class Forker:
         assert result is not None
         cause = 0 if result.si_code == os.CLD_EXITED else result.si_status
         if cause not in (0, signal.SIGKILL):
-            log.warning("worker %d ended by %s", pid, signal.Signals(cause).name)
+            log.warning("worker %d ended by signal %d", pid, cause)  # of any number: a worker may signal itself
         with contextlib.suppress(OSError):  # nobody listens any more
             self._control.sendall(f"{pid} {cause}".encode())
 

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 
-from pullback_service.workers.control import PACKET, Role
+from pullback_service.workers.control import NOT_FORKED, PACKET, Role
 
 Forked = tuple[int, int, "asyncio.Future[int]"]
 """A worker's pid, its pidfd, and the signal that ended it, once it has."""
@@ -45,6 +45,9 @@ class Link:
             return
         if not packet:
             self.close()
+        elif packet == NOT_FORKED:
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_exception(OSError("the fork server could not fork"))
         elif descriptors:
             self._on_forked(int(packet), descriptors[0])
         else:

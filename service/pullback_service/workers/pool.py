@@ -133,6 +133,9 @@ class Pool:
                 log.error("a worker did not start: %r", error)
                 self._failures += 1
             else:
+                task = asyncio.current_task()
+                assert task is not None
+                self._starting.discard(task)  # before whoever takes the worker counts what is missing
                 self._welcome(worker)
                 return
 
