@@ -80,6 +80,16 @@ def test_a_worker_that_is_killed_again_and_again_is_forked_again_by_the_same_ser
     assert counts(url)["restarted"] == 5
 
 
+def test_a_worker_that_ends_by_a_signal_without_a_name_ends_no_fork_server(own_service, processes_of, await_end):
+    pid, url = own_service()
+    (forks,) = processes_of(pid, "forks", 1)
+    (worker,) = processes_of(pid, "worker", 1)
+    os.kill(worker, signal.SIGRTMIN + 6)
+    await_end(worker)
+    assert square(url) == [6.0]
+    assert processes_of(pid, "forks", 1) == [forks]
+
+
 def test_the_service_recovers_when_its_fork_server_is_killed(own_service, processes_of, await_end):
     pid, url = own_service()
     (server,) = processes_of(pid, "forks", 1)
