@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from tests.flows.float64 import random
 
 from pullback_schemas import GradcheckResult
 
 METHODS = ["taylor", "central"]
-
-
-def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.randn(shape, dtype=wide, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 RIGHT = {

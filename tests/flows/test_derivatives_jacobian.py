@@ -8,18 +8,13 @@ import sys
 
 import pytest
 import torch
-from torch import Tensor
+from tests.flows.float64 import random
 
 from pullback_schemas import JacobianResult
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 COMPLEX = [torch.complex64, torch.complex128]
 MODES = ["reverse", "forward"]
-
-
-def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.randn(shape, dtype=wide, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 FUNCTIONS = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 import torch
+from tests.flows.float64 import random
 from torch import Tensor
 
 from pullback_schemas import JvpResult
@@ -13,11 +14,6 @@ from pullback_service.derivatives.known_wrong import FORWARD
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 COMPLEX = [torch.complex64, torch.complex128]
-
-
-def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.randn(shape, dtype=wide, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def named(tensors: Iterable[Tensor]) -> dict[str, Tensor]:

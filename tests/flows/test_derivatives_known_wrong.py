@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.flows.float64 import random
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -16,10 +17,6 @@ from pullback_service.derivatives.known_wrong import BATCHING, FORWARD, REVERSE_
 
 Function = Callable[[Tensor], Tensor]
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # at torch's first dual number
-
-
-def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def difference(function: Function, x: Tensor, v: Tensor) -> Tensor:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.flows.float64 import random
 from torch import Tensor
 
 from pullback_schemas import HessianResult, HvpResult
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-
-
-def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    wide = torch.complex128 if dtype.is_complex else torch.float64
-    return torch.randn(shape, dtype=wide, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def attention(x: Tensor) -> Tensor:

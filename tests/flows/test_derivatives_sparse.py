@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.flows.float64 import random
 from torch import Tensor
 
 N = 256
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def broyden(x: Tensor) -> Tensor:

@@ -76,12 +76,16 @@ def test_waiting_past_the_deadline_ends_no_worker(own_service, processes_of):
     assert processes_of(pid, "worker", 1) == workers
 
 
+def connect(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)))
+
+
 def send_and_leave(url: str, body: dict, until) -> None:
     """Send a request, wait for `until()`, and hang up without having read the answer."""
-    host, port = url.removeprefix("http://").split(":")
     content = json.dumps(body).encode()
     head = f"POST /v1/forward HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n".encode()
-    with socket.create_connection((host, int(port))) as connection:
+    with connect(url) as connection:
         connection.sendall(head + content)
         until()
 
@@ -334,11 +338,6 @@ def told(connection: socket.socket) -> tuple[int, str]:
         answer += piece
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)["code"]
-
-
-def connect(url: str) -> socket.socket:
-    host, port = url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)))
 
 
 @pytest.mark.parametrize("piece", [b"x-a: abcdefgh\r\n" * 100, b"a" * 1000], ids=["many headers", "a long one"])
