@@ -104,12 +104,14 @@ class Checker:
         if obstacle := self._obstacle(name):
             return Verdict("not_checkable", obstacle)
         leaf = self._point.leaves[name].detach()
-        whole = self._line(name, random_tangents({name: leaf})[name] * entry_sizes(leaf))
+        sizes = entry_sizes(leaf)
+        whole = self._line(name, random_tangents({name: leaf})[name] * sizes)
         for index in _indices(leaf):
-            for line in self._lines(name, index, whole.noise):
-                if line.is_kink():
-                    return Verdict("not_checkable", f"entry {list(index)} lies on a kink or a jump")
-            found = self._entry(name, index, tolerances, whole.noise)
+            size = float(sizes[index])
+            lines = self._lines(name, index, size, whole.noise)
+            if any(line.is_kink() for line in lines):
+                return Verdict("not_checkable", f"entry {list(index)} lies on a kink or a jump")
+            found = self._entry(name, index, size, lines, tolerances)
             allowed = tolerances.allowed(self._gradients[name][index])
             if found.excess > 0 and not whole.is_unclear:
                 return Verdict("failed", "an entry is not its central difference", worst=self._worst(name, tolerances))
@@ -147,11 +149,11 @@ class Checker:
         slope = inner({name: self._gradients[name]}, {name: v})
         return Line(self._point, self._w, {name: v}, slope, self._work, noise)
 
-    def _lines(self, name: str, index: tuple[int, ...], noise: float) -> list[Line]:
-        """By one entry, and by its imaginary part if it is complex."""
+    def _lines(self, name: str, index: tuple[int, ...], size: float, noise: float) -> list[Line]:
+        """By one entry of this size, and by its imaginary part if it is complex."""
         leaf = self._point.leaves[name].detach()
         direction = torch.zeros_like(leaf)
-        direction[index] = entry_sizes(leaf)[index]
+        direction[index] = size
         return [self._line(name, direction * factor, noise) for factor in ((1, 1j) if leaf.is_complex() else (1,))]
 
     def _adjoint_error(self, name: str, v: Vectors) -> float | None:
@@ -165,16 +167,20 @@ class Checker:
 
     def _worst(self, name: str, tolerances: Tolerances) -> Worst | None:
         """The entry of the first so many that is furthest from its central difference, beside the tolerances."""
-        found = [
-            self._entry(name, index, tolerances, 0.0) for index in _indices(self._point.leaves[name], SEARCHED_ENTRIES)
-        ]
+        leaf, found = self._point.leaves[name].detach(), []
+        sizes = entry_sizes(leaf)
+        for index in _indices(leaf, SEARCHED_ENTRIES):
+            size = float(sizes[index])
+            found.append(self._entry(name, index, size, self._lines(name, index, size, 0.0), tolerances))
         known = [entry for entry in found if math.isfinite(entry.error)]
         return max(known, key=lambda entry: entry.excess).worst if known else None
 
-    def _entry(self, name: str, index: tuple[int, ...], tolerances: Tolerances, noise: float) -> _Entry:
+    def _entry(
+        self, name: str, index: tuple[int, ...], size: float, lines: list[Line], tolerances: Tolerances
+    ) -> _Entry:
         leaf, gradient = self._point.leaves[name], self._gradients[name][index]
-        size, allowed = float(entry_sizes(leaf.detach())[index]), tolerances.allowed(gradient)
-        slopes = [line.measured(allowed * size) for line in self._lines(name, index, noise)]
+        allowed = tolerances.allowed(gradient)
+        slopes = [line.measured(allowed * size) for line in lines]
         parts = [slope.value / size for slope in slopes]
         difference = torch.tensor(complex(*parts) if leaf.is_complex() else parts[0], dtype=leaf.dtype)
         error, excess = (
