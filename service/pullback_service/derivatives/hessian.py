@@ -37,14 +37,11 @@ class HessianProduct(SecondDerivative):
 
     @override
     def one(self, vectors: Vectors) -> Images:
-        return self._back.one(self._moving(vectors))
+        return self._back.one(vectors)
 
     @override
     def vmapped(self, vectors: Vectors) -> Images:
-        return self._back.vmapped(self._moving(vectors))
-
-    def _moving(self, vectors: Vectors) -> Vectors:
-        return {name: tensor for name, tensor in vectors.items() if name in self._back.source}
+        return self._back.vmapped(vectors)
 
 
 def products(hessian: SecondDerivative, point: Point, vectors: Vectors, *, is_batched: bool) -> dict[str, Tensor]:

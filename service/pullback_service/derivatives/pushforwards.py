@@ -65,14 +65,11 @@ class DoublePullback(AbstractLinearMap):
 
     @override
     def one(self, vectors: Vectors) -> Images:
-        return self._back.one(self._known(vectors))
+        return self._back.one(vectors)
 
     @override
     def vmapped(self, vectors: Vectors) -> Images:
-        return self._back.vmapped(self._known(vectors))
-
-    def _known(self, vectors: Vectors) -> Vectors:
-        return {name: tensor for name, tensor in vectors.items() if name in self._back.source}
+        return self._back.vmapped(vectors)
 
 
 class RowByRow(AbstractLinearMap):

@@ -19,6 +19,8 @@ from pullback_service.program.failures import first_sentence, is_out_of_memory, 
 class Pullback(AbstractLinearMap):
     """v -> v^T J for each leaf, summed over the outputs, as torch.autograd.grad defines it.
 
+    A vector of what is no output, or of one without a tape, has no image.
+
     Args:
         outputs: the forward run's outputs by name.
         leaves: the tensors to differentiate by name; they require grad.
@@ -60,7 +62,7 @@ class Pullback(AbstractLinearMap):
         return self._pull(vectors, keep=True, create_graph=True)
 
     def _pull(self, vectors: Vectors, *, keep: bool, create_graph: bool = False) -> Images:
-        roots = {name: self.source[name] for name in vectors if self.source[name].requires_grad}
+        roots = {name: y for name in vectors if (y := self.source.get(name)) is not None and y.requires_grad}
         if not roots or not self.target:
             return dict.fromkeys(self.target)
         try:
