@@ -8,9 +8,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from pullback_service import __version__
+from pullback_service.http.answers import Answers
+from pullback_service.http.body import Bodies
+from pullback_service.http.catalogue import catalogue_router
+from pullback_service.http.computing import Computing
 from pullback_service.http.health import health_router
+from pullback_service.http.holdings import Holdings
 from pullback_service.http.openapi import install_openapi
-from pullback_service.http.operations import operations_router
 from pullback_service.http.problems import install_problems
 from pullback_service.settings import Settings
 from pullback_service.workers.base import AbstractWorkers
@@ -47,7 +51,16 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Fa
         lifespan=lifespan,
         redoc_url=None,
     )
-    app.include_router(operations_router(crew, settings))
+    holdings = Holdings(settings.max_held_bytes)
+    answers = Answers(holdings, settings.body_timeout_s)
+    app.add_middleware(
+        Computing,
+        workers=crew,
+        bodies=Bodies(settings, holdings),
+        answers=answers,
+        deadline_s=settings.deadline_s,
+    )
+    app.include_router(catalogue_router(crew, answers, settings.deadline_s))
     app.include_router(health_router(crew))
     install_problems(app)
     install_openapi(app)

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "client/pullback": ({"pydantic", "httpx", "numpy", "torch", "pullback_schemas", "pullback"}, set()),
     "service/pullback_service/http": (
         {"fastapi", "starlette", "uvicorn", "pydantic", "pullback_schemas"},
-        {"http", "settings", "workers.base", "workers.shared"},
+        {"http", "patience", "settings", "workers.base", "workers.shared"},
     ),
     "service/pullback_service/protocols": (
         {"numpy", "orjson", "torch", "pydantic", "pullback_schemas"},
@@ -34,7 +34,7 @@ MAY_IMPORT = {
     ),
     "service/pullback_service/workers": (
         {"cachetools", "pydantic", "pullback_schemas"},
-        {"workers", "settings", "engine", "gpu"},  # engine, gpu: inside functions only, see below
+        {"workers", "patience", "settings", "engine", "gpu"},  # engine, gpu: inside functions only, see below
     ),
 }
 

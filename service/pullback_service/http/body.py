@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
+from pullback_service.http.head import Head
 from pullback_service.http.holdings import Holdings
-from pullback_service.http.patience import Bounded, Patience
+from pullback_service.patience import Bounded, Patience
 from pullback_service.settings import Settings
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
@@ -17,9 +18,9 @@ JSON = "application/json"
 _ACCEPTED = {"*/*", "application/*", JSON}
 
 
-def check_media(headers: Headers) -> None:
+def check_media(head: Head) -> None:
     """The body is JSON, not compressed, and so may the answer be. No content type at all counts as JSON."""
-    media = headers.get("content-type", JSON).split(";")[0].strip().lower()
+    media = _text(head.content_type, JSON).split(";")[0].strip().lower()
     if media != JSON:
         raise UnsupportedMediaType(
             f"The content type {media[:64]!r} is not served.",
@@ -27,18 +28,34 @@ def check_media(headers: Headers) -> None:
             got=media[:64],
             hint="Send the header content-type: application/json.",
         )
-    encoding = headers.get("content-encoding", "identity").strip().lower()
+    encoding = _text(head.content_encoding, "identity").strip().lower()
     if encoding != "identity":
         raise UnsupportedMediaType(
             f"The content encoding {encoding[:64]!r} is not served.", expected="identity", got=encoding[:64]
         )
-    ranges = {part.split(";")[0].strip().lower() for part in headers.get("accept", "*/*").split(",")}
+    accept = _text(head.accept, "*/*")
+    ranges = {part.split(";")[0].strip().lower() for part in accept.split(",")}
     if ranges.isdisjoint(_ACCEPTED):
         raise NotAcceptable(
             "The answer is JSON, which the accept header excludes.",
             expected=JSON,
-            got=headers["accept"][:200],
+            got=accept[:200],
         )
+
+
+async def _arriving(receive: Receive) -> AsyncIterator[bytes]:
+    """The body piece by piece. Raises ClientDisconnect."""
+    is_whole = False
+    while not is_whole:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        yield message.get("body", b"")
+        is_whole = not message.get("more_body", False)
+
+
+def _text(value: bytes | None, default: str) -> str:
+    return default if value is None else value.decode("latin-1")
 
 
 class Bodies:
@@ -49,17 +66,18 @@ class Bodies:
         self._patience = Patience(settings.body_timeout_s)
         self._holdings = holdings
 
-    async def read(self, request: Request) -> bytes | SharedBytes:
+    async def read(self, head: Head, receive: Receive) -> bytes | SharedBytes:
         """The whole body, to be released; a large one goes straight to shared memory.
 
-        Raises BodyTooLarge as soon as it is known to be, BodyTimeout, or Busy when others' bodies take too much.
+        Raises BodyTooLarge as soon as it is known to be, BodyTimeout, ClientDisconnect, or Busy when others' bodies
+        take too much.
         """
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
+        declared = head.content_length or b""
+        if declared.isdigit() and int(declared[:20]) > self._max_bytes:
             raise self._too_large()
         try:
             with Bounded(self._patience, self._late):
-                return await self._collect(request.stream())
+                return await self._collect(_arriving(receive))
         except OSError as error:
             raise Busy(f"There is no room for the body now: {error.strerror}.", hint="Try again soon.") from None
 

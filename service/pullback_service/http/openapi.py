@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from pullback_schemas.problems import Problem
 from pullback_schemas.results import OpInfo, OpList
-from pullback_service.http.operations import OPERATIONS
+from pullback_service.http.operations import OPERATIONS, paths
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -19,6 +19,7 @@ def install_openapi(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            document["paths"] = {**paths(), **document["paths"]}
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(_models())
             app.openapi_schema = document

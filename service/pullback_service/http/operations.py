@@ -1,18 +1,10 @@
-"""Routes: an address is an operation; its bytes go to a worker, the worker's come back."""
+"""The operations by address, and how the OpenAPI document tells of them."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-from typing_extensions import override
 
 from pullback_schemas.problems import Problem
 from pullback_schemas.requests import (
@@ -34,21 +26,9 @@ from pullback_schemas.results import (
     HvpResult,
     JacobianResult,
     JvpResult,
-    OpInfo,
-    OpList,
 )
-from pullback_service.http.body import JSON, Bodies, check_media
-from pullback_service.http.connection import ABORT
-from pullback_service.http.holdings import Holdings
-from pullback_service.http.patience import Patience
+from pullback_service.http.body import JSON
 from pullback_service.http.problems import PROBLEM_JSON
-from pullback_service.http.terms import PATIENCE_S, WhilePresent, terms_of
-from pullback_service.settings import Settings
-from pullback_service.workers.base import AbstractWorkers, Call, Reply
-
-log = logging.getLogger(__name__)
-
-MAX_NAME = 1024
 
 OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
     "forward": (ForwardRequest, ForwardResult, "The values of a graph"),
@@ -62,102 +42,20 @@ OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
 }
 
 
-def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter:
-    """`POST /v1/<operation>` and the operator catalogue."""
-    router = APIRouter(prefix="/v1")
-    holdings = Holdings(settings.max_held_bytes)
-    bodies = Bodies(settings, holdings)
-    patience = Patience(PATIENCE_S)
-
-    def respond(reply: Reply) -> Response:
-        return response_to(reply, holdings, settings.body_timeout_s)
-
-    def computing(operation: str) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            check_media(request.headers)
-            terms = terms_of(request, settings.deadline_s)
-            body = await bodies.read(request)
-            try:
-                with WhilePresent(request, patience):
-                    reply = await workers.run(Call(operation, body), terms)
-            finally:
-                bodies.release(body)
-            return respond(reply)
-
-        return answer
-
-    for operation, (sent, answered, summary) in OPERATIONS.items():
-        router.add_api_route(
-            f"/{operation}",
-            computing(operation),
-            methods=["POST"],
-            name=operation,
-            operation_id=operation,
-            summary=summary,
-            description=sent.__doc__,
-            tags=["operations"],
-            response_model=None,
-            openapi_extra=_documented(answered, sent),
-        )
-
-    @router.get("/ops", tags=["operators"], response_model=None, openapi_extra=_documented(OpList), operation_id="ops")
-    async def ops(request: Request) -> Response:
-        """The operators that a graph may call."""
-        return respond(await workers.run(Call("ops", b""), terms_of(request, settings.deadline_s)))
-
-    @router.get(
-        "/ops/{name}",
-        tags=["operators"],
-        response_model=None,
-        openapi_extra=_documented(OpInfo),
-        operation_id="op",
-    )
-    async def op(request: Request, name: str) -> Response:
-        """One operator: aliases, and the signature of each overload."""
-        call = Call("op", name.encode("utf-8", "replace")[:MAX_NAME])
-        return respond(await workers.run(call, terms_of(request, settings.deadline_s)))
-
-    return router
+def paths() -> dict[str, Any]:
+    """`POST /v1/<operation>` for the OpenAPI document: these addresses are no routes of the framework's."""
+    return {f"/v1/{operation}": {"post": _operation(operation)} for operation in OPERATIONS}
 
 
-def response_to(reply: Reply, holdings: Holdings, timeout_s: float) -> Response:
-    """A worker's reply as an HTTP response. Raises Busy when other large answers are still being read."""
-    media = JSON if reply.status < 400 else PROBLEM_JSON
-    headers = {"server-timing": reply.server_timing} if reply.server_timing else {}
-    if reply.shared is not None:
-        holdings.take(len(reply.shared))
-        return SharedResponse(reply, headers, media, holdings, timeout_s)
-    return Response(reply.body, reply.status, headers, media)
-
-
-class SharedResponse(Response):
-    """A large answer, sent no faster than the client reads it; given up when it stops reading."""
-
-    def __init__(self, reply: Reply, headers: dict[str, str], media: str, holdings: Holdings, timeout_s: float) -> None:
-        assert reply.shared is not None
-        self._answer = reply.shared
-        super().__init__(None, reply.status, {**headers, "content-length": str(len(self._answer))}, media)
-        self._holdings = holdings
-        self._timeout_s = timeout_s
-
-    @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                for chunk in self._answer.memory.chunks(self._answer.start):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
-        except TimeoutError:
-            log.warning("a client did not read its answer within %g s", self._timeout_s)
-            scope.get("state", {}).get(ABORT, _nothing)()
-        finally:
-            self._answer.memory.close()
-            self._holdings.give_back(len(self._answer))
-
-
-def _nothing() -> None:
-    """Where there is no connection to end."""
+def _operation(operation: str) -> dict[str, Any]:
+    sent, answered, summary = OPERATIONS[operation]
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "description": sent.__doc__,
+        "tags": ["operations"],
+        **documented(answered, sent),
+    }
 
 
 TIMEOUT_PARAMETER = {
@@ -168,7 +66,7 @@ TIMEOUT_PARAMETER = {
 }
 
 
-def _documented(answered: type[BaseModel], sent: type[BaseModel] | None = None) -> dict[str, Any]:
+def documented(answered: type[BaseModel], sent: type[BaseModel] | None = None) -> dict[str, Any]:
     """What /openapi.json says of a route; openapi.py adds the models."""
     extra: dict[str, Any] = {
         "parameters": [TIMEOUT_PARAMETER],

@@ -6,23 +6,23 @@ import asyncio
 import math
 import re
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 from typing_extensions import override
 
 from pullback_schemas.problems import InvalidField
-from pullback_service.http.patience import AbstractInterruption, Patience
+from pullback_service.http.head import Head
+from pullback_service.patience import AbstractInterruption, Patience
 from pullback_service.workers.base import Terms
 
-TIMEOUT = "pullback-timeout"
 DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 PATIENCE_S = 0.02
 
 
-def terms_of(request: Request, deadline_s: float) -> Terms:
+def terms_of(head: Head, deadline_s: float) -> Terms:
     """Who sent it, and the seconds they give it, at most `deadline_s`. Raises InvalidField."""
-    wanted = request.headers.get(TIMEOUT)
-    timeout_s = deadline_s if wanted is None else min(_seconds(wanted), deadline_s)
-    return Terms(request.client.host if request.client else "", timeout_s)
+    wanted = head.timeout
+    return Terms(head.caller, deadline_s if wanted is None else min(_seconds(wanted.decode("latin-1")), deadline_s))
 
 
 def _seconds(text: str) -> float:
@@ -43,9 +43,9 @@ class WhilePresent(AbstractInterruption):
     The client is watched once the patience is over: a task for every request would cost its share.
     """
 
-    def __init__(self, request: Request, patience: Patience) -> None:
+    def __init__(self, receive: Receive, patience: Patience) -> None:
         super().__init__(patience, ClientDisconnect)
-        self._request = request
+        self._receive = receive
         self._watch: asyncio.Task[None] | None = None
 
     @override
@@ -53,7 +53,7 @@ class WhilePresent(AbstractInterruption):
         self._watch = asyncio.create_task(self._wait())
 
     async def _wait(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
+        while (await self._receive())["type"] != "http.disconnect":
             pass
         self.interrupt()
 

@@ -1,0 +1,63 @@
+"""Workers' replies as HTTP responses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from starlette.types import Scope, Send
+
+from pullback_service.http.body import JSON
+from pullback_service.http.connection import ABORT
+from pullback_service.http.holdings import Holdings
+from pullback_service.http.problems import PROBLEM_JSON
+from pullback_service.workers.base import Answer, Reply
+
+log = logging.getLogger(__name__)
+
+
+class Answers:
+    """Sends replies; large ones no faster than the client reads them, and given up when it stops reading."""
+
+    def __init__(self, holdings: Holdings, timeout_s: float) -> None:
+        self._holdings = holdings
+        self._timeout_s = timeout_s
+
+    async def send(self, reply: Reply, scope: Scope, send: Send) -> None:
+        """Send one. Raises Busy, before anything is sent, when other large answers are still being read."""
+        if reply.shared is None:
+            await send(_start(reply, len(reply.body)))
+            await send({"type": "http.response.body", "body": reply.body})
+            return
+        size = len(reply.shared)
+        self._holdings.take(size)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await send(_start(reply, size))
+                await _send_shared(reply.shared, send)
+        except TimeoutError:
+            log.warning("a client did not read its answer within %g s", self._timeout_s)
+            scope.get("state", {}).get(ABORT, _nothing)()
+        finally:
+            reply.shared.memory.close()
+            self._holdings.give_back(size)
+
+
+def _start(reply: Reply, size: int) -> dict[str, object]:
+    headers = [
+        (b"content-type", JSON.encode() if reply.status < 400 else PROBLEM_JSON.encode()),
+        (b"content-length", b"%d" % size),
+    ]
+    if reply.server_timing:
+        headers.append((b"server-timing", reply.server_timing.encode()))
+    return {"type": "http.response.start", "status": reply.status, "headers": headers}
+
+
+async def _send_shared(answer: Answer, send: Send) -> None:
+    for chunk in answer.memory.chunks(answer.start):
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _nothing() -> None:
+    """Where there is no connection to end."""

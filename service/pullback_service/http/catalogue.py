@@ -1,0 +1,52 @@
+"""`GET /v1/ops`: the operators that there are."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
+
+from pullback_schemas.results import OpInfo, OpList
+from pullback_service.http.answers import Answers
+from pullback_service.http.head import Head
+from pullback_service.http.operations import documented
+from pullback_service.http.terms import terms_of
+from pullback_service.workers.base import AbstractWorkers, Call, Reply
+
+MAX_NAME = 1024
+
+
+class ReplyResponse(Response):
+    """A worker's reply as a response of the framework."""
+
+    def __init__(self, reply: Reply, answers: Answers) -> None:
+        super().__init__()
+        self._reply = reply
+        self._answers = answers
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answers.send(self._reply, scope, send)
+
+
+def catalogue_router(workers: AbstractWorkers, answers: Answers, deadline_s: float) -> APIRouter:
+    """`GET /v1/ops` and `GET /v1/ops/{name}`."""
+    router = APIRouter(prefix="/v1", tags=["operators"])
+
+    async def answer(request: Request, call: Call) -> Response:
+        terms = terms_of(Head.of(request.scope), deadline_s)
+        return ReplyResponse(await workers.run(call, terms), answers)
+
+    @router.get("/ops", response_model=None, openapi_extra=documented(OpList), operation_id="ops")
+    async def ops(request: Request) -> Response:
+        """The operators that a graph may call."""
+        return await answer(request, Call("ops", b""))
+
+    @router.get("/ops/{name}", response_model=None, openapi_extra=documented(OpInfo), operation_id="op")
+    async def op(request: Request, name: str) -> Response:
+        """One operator: aliases, and the signature of each overload."""
+        return await answer(request, Call("op", name.encode("utf-8", "replace")[:MAX_NAME]))
+
+    return router
