@@ -11,7 +11,7 @@ from pullback_service import __version__
 from pullback_service.http.answers import Answers
 from pullback_service.http.body import Bodies
 from pullback_service.http.catalogue import catalogue_router
-from pullback_service.http.computing import Computing
+from pullback_service.http.computing import Application, Computing
 from pullback_service.http.health import health_router
 from pullback_service.http.holdings import Holdings
 from pullback_service.http.openapi import install_openapi
@@ -32,7 +32,7 @@ def create_workers(settings: Settings) -> AbstractWorkers:
     return KINDS[settings.worker_kind](settings)
 
 
-def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> FastAPI:
+def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Application:
     """The service. Its workers start and stop with the application's lifespan."""
     crew = create_workers(settings) if workers is None else workers
 
@@ -44,7 +44,7 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Fa
         finally:
             await crew.stop()
 
-    app = FastAPI(
+    app = Application(
         title="Pullback",
         version=__version__,
         description="Exact derivatives of op graphs, over HTTP.",
@@ -53,13 +53,7 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Fa
     )
     holdings = Holdings(settings.max_held_bytes)
     answers = Answers(holdings, settings.body_timeout_s)
-    app.add_middleware(
-        Computing,
-        workers=crew,
-        bodies=Bodies(settings, holdings),
-        answers=answers,
-        deadline_s=settings.deadline_s,
-    )
+    app.computing = Computing(crew, Bodies(settings, holdings), answers, settings.deadline_s)
     app.include_router(catalogue_router(crew, answers, settings.deadline_s))
     app.include_router(health_router(crew))
     install_problems(app)

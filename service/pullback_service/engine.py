@@ -48,6 +48,10 @@ class Engine:
         """Whether it computes on a GPU."""
         return self._gpu is not None
 
+    def answer_all(self, calls: Sequence[Call]) -> list[Reply]:
+        """The replies to calls that came together."""
+        return [self.answer(call) for call in calls]
+
     def answer(self, call: Call) -> Reply:
         """The reply to `call`; every problem is a reply too."""
         reply = self._answer(call)

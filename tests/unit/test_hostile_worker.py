@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pullback_service.workers.base import NEEDS_DEVICE, Call, Reply
-from pullback_service.workers.frames import NOTE, REPLY, GarbledReply
+from pullback_service.workers.frames import GREETING, NOTE, REPLY, GarbledReply
+from pullback_service.workers.wire import Wire
 from pullback_service.workers.worker import Worker
 
 MAX_ANSWER_BYTES = 2**20
@@ -24,10 +25,13 @@ def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None, gpu
     async def scenario() -> Reply:
         ours, theirs = socket.socketpair()
         with theirs:
-            reader, writer = await asyncio.open_connection(sock=ours)
+            wire = await Wire.over(ours, 2**20)
             ending = asyncio.get_running_loop().create_future()
-            worker = Worker(0, -1, ending, ours, reader, writer, MAX_ANSWER_BYTES, gpus)
-            task = asyncio.create_task(worker.exchange(Call("forward", b"{}")))
+            worker = Worker(0, -1, ending, wire, gpus)
+            theirs.sendall(GREETING.pack(2) + b"{}")
+            await worker.greet()
+            worker.send([Call("forward", b"{}")])
+            task = asyncio.create_task(worker.receive())
             await asyncio.sleep(0)
             _, (memory,), _, _ = socket.recv_fds(theirs, 2**16, 1)
             held = hold(memory)
@@ -37,8 +41,7 @@ def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None, gpu
             finally:
                 del held
                 os.close(memory)
-                writer.close()
-                await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+                wire.close()
 
     return asyncio.run(scenario())
 

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from pullback_service.workers.base import Call
+from pullback_service.workers.base import Call, Reply
 from pullback_service.workers.control import Role
 from pullback_service.workers.pool import Pool
+from pullback_service.workers.wire import Wire
 from pullback_service.workers.worker import LOST, Worker
 
 SOON_S = 20
@@ -26,7 +27,7 @@ from pullback_service.workers.line import Line
 line = Line(socket.socket(fileno=int(sys.argv[1])))
 line.greet({})
 line.receive()
-line.reply(Reply(200, b"done"), is_last=False)
+line.reply([Reply(200, b"done")], is_last=False)
 """
 
 
@@ -39,10 +40,10 @@ class Starter:
             command = [sys.executable, "-c", ANSWERS_ONCE, str(theirs.fileno())]
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         process.returncode = 0  # the test reaps it
-        reader, writer = await asyncio.open_connection(sock=ours)
+        wire = await Wire.over(ours, 2**20)
         ending = asyncio.get_running_loop().create_future()
         ending.set_result(signal.SIGKILL)
-        return Worker(process.pid, os.pidfd_open(process.pid), ending, ours, reader, writer, 2**20)
+        return Worker(process.pid, os.pidfd_open(process.pid), ending, wire)
 
 
 def in_a_pool(role: Role, scenario: Callable[[Pool, Worker], Awaitable[None]]) -> int:
@@ -67,9 +68,14 @@ def await_end(worker: Worker) -> None:
     os.waitid(os.P_PID, worker.pid, os.WEXITED)
 
 
+async def exchange(worker: Worker) -> Reply:
+    worker.send([Call("forward", b"{}")])
+    return await worker.receive()
+
+
 async def answers_and_ends(pool: Pool, worker: Worker) -> None:
     """Reply and end are noticed in the very same moment."""
-    task = asyncio.create_task(worker.exchange(Call("forward", b"{}")))
+    task = asyncio.create_task(exchange(worker))
     await asyncio.sleep(0)
     await_end(worker)
     assert (await task).body == b"done"
@@ -89,7 +95,7 @@ def test_a_worker_that_is_lost_in_a_call_is_a_restart_told_once():
         os.kill(worker.pid, signal.SIGKILL)
         await_end(worker)
         with pytest.raises(LOST):
-            await worker.exchange(Call("forward", b"{}"))
+            await exchange(worker)
         pool.discard(worker)
         await worker.ended()
 

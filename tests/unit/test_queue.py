@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from pullback_schemas.problems import Busy
-from pullback_service.workers.queue import Queue
+from pullback_service.workers.base import Call
+from pullback_service.workers.queue import Queue, Turn
 
 SOON_S = 5
 
@@ -26,7 +27,7 @@ class Crowd:
 
     async def call(self, caller: str, *, is_large: bool = False, seconds: float = SOON_S) -> None:
         deadline = asyncio.get_running_loop().time() + seconds
-        await self.queue.enter(caller, is_large=is_large, deadline=deadline)
+        await self.queue.enter(Turn(Call("forward", b""), caller, is_large), deadline=deadline)
         self.order.append(caller)
 
     async def come(self, *callers: str, is_large: bool = False) -> list[asyncio.Task[None]]:

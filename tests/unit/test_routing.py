@@ -23,6 +23,7 @@ from pullback_service.workers.base import Call, Reply, Terms
 from pullback_service.workers.control import Role
 from pullback_service.workers.devices import DeviceMissingError, refuse_missing, serving_gpus
 from pullback_service.workers.processes import ProcessWorkers
+from pullback_service.workers.wire import Wire
 from pullback_service.workers.worker import Worker
 
 SOON_S = 20
@@ -34,14 +35,15 @@ from pullback_service.workers.line import Line
 
 line, device = Line(socket.socket(fileno=int(sys.argv[1]))), sys.argv[2]
 line.greet({})
-while (call := line.receive()) is not None:
+while (calls := line.receive()) is not None:
+    (call,) = calls
     if device == "cpu":
         reply = Reply(200, b"cpu") if call.operation == "forward" else Reply(NEEDS_DEVICE, call.body)
     elif call.operation == "hangs":
         continue
     else:
         reply = Reply(200, device.encode())
-    line.reply(reply, is_last=False)
+    line.reply([reply], is_last=False)
 """
 
 
@@ -69,11 +71,11 @@ class Starter:
             command = [sys.executable, "-c", PARROT, str(theirs.fileno()), device]
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         process.returncode = 0  # nobody waits for it
-        reader, writer = await asyncio.open_connection(sock=ours)
+        wire = await Wire.over(ours, 2**20)
         ending = asyncio.get_running_loop().create_future()
         ending.set_result(signal.SIGKILL)
         gpus = GPUS if device == "cpu" else ()
-        return Worker(process.pid, os.pidfd_open(process.pid), ending, ours, reader, writer, 2**20, gpus)
+        return Worker(process.pid, os.pidfd_open(process.pid), ending, wire, gpus)
 
 
 @pytest.fixture

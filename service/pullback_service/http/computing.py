@@ -1,52 +1,48 @@
-"""`POST /v1/<operation>`, ahead of the framework's routes: bytes go to a worker, the worker's come back."""
+"""`POST /v1/<operation>`: bytes go to a worker, the worker's come back."""
 
 from __future__ import annotations
 
+from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from pullback_schemas.problems import MethodNotAllowed, ProblemError
 from pullback_service.http.answers import Answers
 from pullback_service.http.body import Bodies, check_media
 from pullback_service.http.head import Head
 from pullback_service.http.operations import OPERATIONS
-from pullback_service.http.problems import problem_response
+from pullback_service.http.problems import problem_response, unforeseen
 from pullback_service.http.terms import PATIENCE_S, WhilePresent, terms_of
 from pullback_service.patience import Patience
 from pullback_service.workers.base import AbstractWorkers, Call
 
+ADDRESSES = {f"/v1/{operation}": operation for operation in OPERATIONS}
+
 
 class Computing:
-    """An ASGI application that answers the operations itself and leaves everything else to the next one.
+    """Answers the operations, each a plain ASGI application's request."""
 
-    The framework's way to a route costs more than the rest of the HTTP process's share of a small request.
-    """
-
-    def __init__(
-        self, app: ASGIApp, workers: AbstractWorkers, bodies: Bodies, answers: Answers, deadline_s: float
-    ) -> None:
-        self._app = app
+    def __init__(self, workers: AbstractWorkers, bodies: Bodies, answers: Answers, deadline_s: float) -> None:
         self._workers = workers
         self._bodies = bodies
         self._answers = answers
         self._deadline_s = deadline_s
         self._patience = Patience(PATIENCE_S)
-        self._operations = {f"/v1/{operation}": operation for operation in OPERATIONS}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI has it."""
-        operation = self._operations.get(scope["path"]) if scope["type"] == "http" else None
-        if operation is None:
-            await self._app(scope, receive, send)
-            return
+    async def answer(self, operation: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, if only with a problem."""
         try:
             await self._compute(operation, scope, receive, send)
+        except MethodNotAllowed as error:
+            await problem_response(error, {"allow": "POST"})(scope, receive, send)
         except ProblemError as error:
-            headers = {"allow": "POST"} if isinstance(error, MethodNotAllowed) else None
-            await problem_response(error, headers)(scope, receive, send)
+            await problem_response(error)(scope, receive, send)
         except ClientDisconnect:
             await Response(status_code=400)(scope, receive, send)  # nobody is there to read it
+        except Exception as error:
+            await problem_response(unforeseen(error))(scope, receive, send)
 
     async def _compute(self, operation: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
@@ -61,3 +57,20 @@ class Computing:
         finally:
             self._bodies.release(body)
         await self._answers.send(reply, scope, send)
+
+
+class Application(FastAPI):
+    """The framework's application, with the operations ahead of it.
+
+    Its way to a route costs more than all the rest of the HTTP process's share of a small request.
+    """
+
+    computing: Computing
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operation = ADDRESSES.get(scope["path"]) if scope["type"] == "http" else None
+        if operation is None:
+            await super().__call__(scope, receive, send)
+        else:
+            await self.computing.answer(operation, scope, receive, send)

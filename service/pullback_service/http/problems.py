@@ -48,7 +48,7 @@ def install_problems(app: FastAPI) -> None:
             return problem_response(
                 NotFound("There is nothing at this address.", hint="GET /docs shows what there is.")
             )
-        return problem_response(_unforeseen(error))
+        return problem_response(unforeseen(error))
 
     @app.exception_handler(ClientDisconnect)
     async def on_disconnect(_: Request, __: ClientDisconnect) -> Response:
@@ -56,9 +56,10 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_exception(_: Request, error: Exception) -> Response:
-        return problem_response(_unforeseen(error))
+        return problem_response(unforeseen(error))
 
 
-def _unforeseen(error: Exception) -> InternalError:
+def unforeseen(error: Exception) -> InternalError:
+    """The problem of an exception that nobody expected; the log has it whole."""
     log.error("a request failed", exc_info=error)
     return InternalError("The service failed on this request; this is its own bug.")

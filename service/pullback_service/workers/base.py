@@ -15,6 +15,10 @@ NEEDS_DEVICE = 1
 """Likewise: the call wants another device. The body names it."""
 
 
+NEEDS_ROOM = 2
+"""Likewise: the answer is too large to be sent beside others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """An operation and the bytes it is about; large ones are shared, and sealed."""
@@ -57,6 +61,8 @@ class Reply:
     body: bytes
     server_timing: str = ""
     shared: Answer | None = None
+    rides: bool = False
+    """Calls like this one may be sent together: they are answered in one run, or each in next to no time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,17 +51,17 @@ def become_worker(
     name_process(f"pullback-{'gpu' if engine.has_gpu else role.value}")  # from now on it is one
     try:
         line.greet(fences)
-        while (call := line.receive()) is not None:
-            reply = engine.answer(call)
+        while (calls := line.receive()) is not None:
+            replies = engine.answer_all(calls)
             is_last = (
                 role.is_single_use
                 or not engine.is_sound
-                or (_was_large(call, reply) and not _has_room(settings.worker_memory_bytes // 2))
+                or (_were_large(calls, replies) and not _has_room(settings.worker_memory_bytes // 2))
             )
-            line.reply(reply, is_last=is_last)
+            line.reply(replies, is_last=is_last)
             if is_last:
                 return
-            del call, reply  # they may be large, and the next call may be long in coming
+            del calls, replies  # they may be large, and the next call may be long in coming
     except ConnectionError:
         return
 
@@ -77,9 +77,11 @@ def _admit(digest: bytes, line: Line) -> None:
         )
 
 
-def _was_large(call: Call, reply: Reply) -> bool:
-    """Whether this call may have left memory in pieces; a problem may be that of memory."""
-    return isinstance(call.body, SharedBytes) or len(reply.body) > INLINE_BYTES or reply.status != 200
+def _were_large(calls: Sequence[Call], replies: Sequence[Reply]) -> bool:
+    """Whether these calls may have left memory in pieces; a problem may be that of memory."""
+    return any(isinstance(call.body, SharedBytes) for call in calls) or any(
+        len(reply.body) > INLINE_BYTES or reply.status != 200 for reply in replies
+    )
 
 
 def _has_room(size: int) -> bool:

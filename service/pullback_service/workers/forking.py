@@ -13,6 +13,7 @@ from pullback_service.settings import Settings
 from pullback_service.workers.control import PACKET, READY, Role
 from pullback_service.workers.devices import CPU, refuse_missing, serving_gpus
 from pullback_service.workers.link import Forked, Link, readable
+from pullback_service.workers.wire import Wire
 from pullback_service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -65,13 +66,13 @@ class ForkServer:
             with theirs:
                 async with self._turn, asyncio.timeout(FORKED_IN_S):
                     pid, pidfd, ending = await self._ask(role, device, theirs)
-            reader, writer = await asyncio.open_connection(sock=ours)
+            wire = await Wire.over(ours, self._settings.max_answer_bytes)
         except BaseException:
             ours.close()
             raise
         may_send_on = device == CPU and role is not Role.ALONE
         gpus = self.gpus if may_send_on else ()
-        return Worker(pid, pidfd, ending, ours, reader, writer, self._settings.max_answer_bytes, gpus)
+        return Worker(pid, pidfd, ending, wire, gpus)
 
     async def _ask(self, role: Role, device: str, connection: socket.socket) -> Forked:
         """The pid and pidfd of a new process, and what will tell how it ended."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pullback_schemas.problems import problem_classes
-from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Call, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, NEEDS_ROOM, Call, Reply
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 GREETING = struct.Struct("!H")
-CALL = struct.Struct("!BBBQ")
+BATCH = struct.Struct("!BBB")
+CALL = struct.Struct("!BBQ")
 REPLY = struct.Struct("!HBHQ")
 NOTE = struct.Struct("!I32s")
 """At the start of the memory for answers, so that it outlives the worker: the call's number, its graph's digest."""
@@ -25,52 +25,59 @@ NOTE = struct.Struct("!I32s")
 DIGEST_BYTES = 32
 MAX_REFUSED = 64
 DESCRIPTORS = 2
-STATUSES = {NEEDS_ISOLATION, NEEDS_DEVICE, 200, *(kind.status for kind in problem_classes().values())}
+STATUSES = {NEEDS_ISOLATION, NEEDS_DEVICE, NEEDS_ROOM, 200, *(kind.status for kind in problem_classes().values())}
 
-_BODY_IS_SHARED, _HAS_ANSWER_MEMORY = 1, 2
-_IS_SHARED, _IS_LAST = 1, 2
+_BODY_IS_SHARED = 1
+_HAS_ANSWER_MEMORY = 1
+_IS_SHARED, _IS_LAST, _RIDES = 1, 2, 4
 
 
 class GarbledReply(ConnectionError):
     """A worker does not speak as one does; it is not to be trusted with another call."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallHead:
-    """The sizes of a call's parts, and which descriptors come with it: the body's first."""
+class BatchHead(NamedTuple):
+    """How many calls come together, how many digests before them, and whether a memory file for answers does."""
+
+    calls: int
+    refused_count: int
+    has_answer_memory: bool
+
+
+def pack_batch(calls: int, refused: Sequence[bytes], *, has_answer_memory: bool) -> bytes:
+    """What stands before calls that come together. `refused`: digests of the graphs that their caller may not run."""
+    return b"".join([BATCH.pack(calls, len(refused), _HAS_ANSWER_MEMORY * has_answer_memory), *refused])
+
+
+def unpack_batch(data: bytes) -> BatchHead:
+    """What begins with `data`."""
+    calls, refused_count, flags = BATCH.unpack_from(data)
+    return BatchHead(calls, refused_count, bool(flags & _HAS_ANSWER_MEMORY))
+
+
+class CallHead(NamedTuple):
+    """The sizes of a call's parts, and whether a memory file has the body."""
 
     operation_size: int
-    refused_count: int
     body_is_shared: bool
-    has_answer_memory: bool
     body_size: int
 
-    @property
-    def inline_size(self) -> int:
-        """How many bytes follow the head."""
-        inline = 0 if self.body_is_shared else self.body_size
-        return self.operation_size + self.refused_count * DIGEST_BYTES + inline
 
-
-def pack_call(call: Call, refused: Sequence[bytes], *, has_answer_memory: bool) -> bytes:
-    """A call but for its body. `refused`: digests of the graphs that this caller may not run."""
+def pack_call(call: Call) -> bytes:
+    """A call but for its body."""
     operation = call.operation.encode()
-    flags = _BODY_IS_SHARED * isinstance(call.body, SharedBytes) | _HAS_ANSWER_MEMORY * has_answer_memory
-    head = CALL.pack(len(operation), len(refused), flags, len(call.body))
-    return b"".join([head, operation, *refused])
+    return CALL.pack(len(operation), _BODY_IS_SHARED * isinstance(call.body, SharedBytes), len(call.body)) + operation
 
 
 def unpack_call_head(data: bytes) -> CallHead:
-    """The head of a call that begins with `data`."""
-    operation_size, refused_count, flags, body_size = CALL.unpack_from(data)
-    return CallHead(
-        operation_size, refused_count, bool(flags & _BODY_IS_SHARED), bool(flags & _HAS_ANSWER_MEMORY), body_size
-    )
+    """The head of a call."""
+    operation_size, flags, body_size = CALL.unpack(data)
+    return CallHead(operation_size, bool(flags & _BODY_IS_SHARED), body_size)
 
 
 def pack_reply_head(reply: Reply, timing_size: int, *, is_shared: bool, is_last: bool) -> bytes:
     """The head of a reply."""
-    flags = _IS_SHARED * is_shared | _IS_LAST * is_last
+    flags = _IS_SHARED * is_shared | _IS_LAST * is_last | _RIDES * reply.rides
     return REPLY.pack(reply.status, flags, timing_size, len(reply.body))
 
 
@@ -80,14 +87,15 @@ class ReplyHead(NamedTuple):
     status: int
     is_shared: bool
     is_last: bool
+    rides: bool
     timing_size: int
     body_size: int
 
 
 def unpack_reply_head(data: bytes, max_shared: int) -> ReplyHead:
-    """The head of a reply. Raises GarbledReply when it cannot be one."""
-    status, flags, timing_size, body_size = REPLY.unpack(data)
+    """The head of a reply that begins with `data`. Raises GarbledReply when it cannot be one."""
+    status, flags, timing_size, body_size = REPLY.unpack_from(data)
     is_shared = bool(flags & _IS_SHARED)
     if status not in STATUSES or body_size > (max_shared if is_shared else INLINE_BYTES):
         raise GarbledReply("a worker sent what is no reply")
-    return ReplyHead(status, is_shared, bool(flags & _IS_LAST), timing_size, body_size)
+    return ReplyHead(status, is_shared, bool(flags & _IS_LAST), bool(flags & _RIDES), timing_size, body_size)

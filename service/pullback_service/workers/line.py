@@ -5,17 +5,19 @@ from __future__ import annotations
 import array
 import json
 import os
+from collections.abc import Sequence
 from socket import CMSG_SPACE, socket
 
 from pullback_service.workers.base import Call, Reply
 from pullback_service.workers.frames import (
+    BATCH,
     CALL,
     DESCRIPTORS,
     DIGEST_BYTES,
     GREETING,
     NOTE,
-    CallHead,
     pack_reply_head,
+    unpack_batch,
     unpack_call_head,
 )
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
@@ -25,12 +27,13 @@ _ANCILLARY = CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)
 
 
 class Line:
-    """One call at a time, each answered before the next is read."""
+    """Calls that come together, answered before the next are read."""
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
         self._answers: SharedBytes | None = None
         self._number = 0
+        self._received, self._at = b"", 0
         self.refused: frozenset[bytes] = frozenset()
 
     def greet(self, fences: dict[str, str]) -> None:
@@ -38,57 +41,75 @@ class Line:
         text = json.dumps(fences).encode()
         self._connection.sendall(GREETING.pack(len(text)) + text)
 
-    def receive(self) -> Call | None:
-        """The next call, None when the HTTP process is gone. A small one takes a single system call."""
+    def receive(self) -> list[Call] | None:
+        """The calls that came together, None when the HTTP process is gone. Small ones take a single system call."""
         start, ancillary, _, _ = self._connection.recvmsg(ONE_PIECE, _ANCILLARY)
         descriptors = array.array("i")
         for _, _, data in ancillary:
             descriptors.frombytes(data)
-        whole = self._complete(start, CALL.size)
-        if not whole:
-            return None
-        head = unpack_call_head(whole)
-        whole = self._complete(whole, CALL.size + head.inline_size)
-        if not whole:
-            return None
-        self._number += 1
-        return self._read(head, whole, list(descriptors))
+        self._received, self._at = start, 0
+        try:
+            return self._calls(list(descriptors)) if start else None
+        finally:
+            self._received = b""
 
-    def _read(self, head: CallHead, whole: bytes, descriptors: list[int]) -> Call:
-        digests_at = CALL.size + head.operation_size
-        body_at = digests_at + head.refused_count * DIGEST_BYTES
-        operation = whole[CALL.size : digests_at].decode()
-        digests = range(digests_at, body_at, DIGEST_BYTES)
-        self.refused = frozenset(whole[at : at + DIGEST_BYTES] for at in digests)
-        body = SharedBytes(descriptors.pop(0), head.body_size) if head.body_is_shared else whole[body_at:]
+    def _calls(self, descriptors: list[int]) -> list[Call] | None:
+        self._number += 1
+        head = unpack_batch(self._next(BATCH.size))
+        self.refused = frozenset(self._next(DIGEST_BYTES) for _ in range(head.refused_count))
+        calls = [self._call(descriptors) for _ in range(head.calls)]
         if head.has_answer_memory:
             self._answers = SharedBytes(descriptors.pop(0), 0)
-        return Call(operation, body)
+        return calls
+
+    def _call(self, descriptors: list[int]) -> Call:
+        head = unpack_call_head(self._next(CALL.size))
+        operation = self._next(head.operation_size).decode()
+        is_shared = head.body_is_shared
+        return Call(
+            operation, SharedBytes(descriptors.pop(0), head.body_size) if is_shared else self._next(head.body_size)
+        )
 
     def note(self, digest: bytes) -> None:
         """Leave word of the graph that runs from now on, for the case that it ends this process."""
         if self._answers is not None:
             os.pwrite(self._answers.descriptor, NOTE.pack(self._number, digest), 0)
 
-    def reply(self, reply: Reply, *, is_last: bool) -> None:
-        """Send a reply whole, a small one in one piece: every piece wakes the HTTP process."""
-        timing = reply.server_timing.encode()
-        is_shared = len(reply.body) > INLINE_BYTES
-        if is_shared:
-            assert self._answers is not None
-            os.lseek(self._answers.descriptor, NOTE.size, os.SEEK_SET)
-            self._answers.append(reply.body)
-            self._answers = None
-        header = pack_reply_head(reply, len(timing), is_shared=is_shared, is_last=is_last) + timing
-        self._connection.sendall(header if is_shared else header + reply.body)
+    def reply(self, replies: Sequence[Reply], *, is_last: bool) -> None:
+        """Send replies whole, small ones in one piece: every piece wakes the HTTP process."""
+        pieces: list[bytes] = []
+        for number, reply in enumerate(replies, 1):
+            timing = reply.server_timing.encode()
+            is_shared = len(reply.body) > INLINE_BYTES
+            ends = is_last and number == len(replies)
+            pieces += [pack_reply_head(reply, len(timing), is_shared=is_shared, is_last=ends), timing]
+            if is_shared:
+                self._share(reply.body)
+            else:
+                pieces.append(reply.body)
+        self._connection.sendall(b"".join(pieces))
 
-    def _complete(self, start: bytes, size: int) -> bytes:
-        """`start` and what follows it, `size` bytes in all, since calls never overlap; nothing when nobody is there."""
-        pieces, missing = [start], size - len(start)
-        while missing > 0:
-            piece = self._connection.recv(max(ONE_PIECE, missing)) if start else b""
-            if not piece:
-                return b""
-            pieces.append(piece)
-            missing -= len(piece)
-        return start if len(pieces) == 1 else b"".join(pieces)
+    def _share(self, body: bytes) -> None:
+        assert self._answers is not None
+        os.lseek(self._answers.descriptor, NOTE.size, os.SEEK_SET)
+        self._answers.append(body)
+        self._answers = None
+
+    def _next(self, size: int) -> bytes:
+        """The next bytes of what came, and still comes: calls never overlap, so all of it belongs to this batch.
+
+        Raises ConnectionError when nobody is there any more.
+        """
+        end = self._at + size
+        if end > len(self._received):
+            pieces, missing = [self._received[self._at :]], end - len(self._received)
+            while missing > 0:
+                piece = self._connection.recv(max(ONE_PIECE, missing))
+                if not piece:
+                    raise ConnectionResetError("the HTTP process is gone")
+                pieces.append(piece)
+                missing -= len(piece)
+            self._received, self._at, end = b"".join(pieces), 0, size
+        part = self._received[self._at : end]
+        self._at = end
+        return part

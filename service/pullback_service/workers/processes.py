@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from typing_extensions import override
 
 from pullback_schemas.problems import Busy, DeadlineExceeded, ProblemError, WorkerDied
 from pullback_service.settings import Settings
-from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, AbstractWorkers, Call, Readiness, Reply, Terms
+from pullback_service.workers.base import (
+    NEEDS_DEVICE,
+    NEEDS_ISOLATION,
+    NEEDS_ROOM,
+    AbstractWorkers,
+    Call,
+    Readiness,
+    Reply,
+    Terms,
+)
 from pullback_service.workers.control import Role
 from pullback_service.workers.devices import ANY_GPU, CPU, named_gpus
 from pullback_service.workers.forking import STARTED_IN_S, ForkServer
 from pullback_service.workers.isolation import Isolation, crashed, read_isolation
 from pullback_service.workers.pool import Pool
 from pullback_service.workers.quarantine import Quarantine
-from pullback_service.workers.queue import Queue
+from pullback_service.workers.queue import Queue, Stranded, Turn
+from pullback_service.workers.riding import Company
 from pullback_service.workers.shared import SharedBytes
 from pullback_service.workers.worker import LOST, Worker
 
 log = logging.getLogger(__name__)
 
-TRIES = 2
 SPARES = 1
 FINISH_S = 0.25
 """How long a worker may go on with a call whose caller has gone, or whose deadline has passed."""
@@ -64,6 +74,7 @@ class ProcessWorkers(AbstractWorkers):
         self._gpus: dict[str, Station] = {}
         self._opening: asyncio.Task[None] | None = None
         self._quarantine = Quarantine(settings.quarantine_s)
+        self._company = Company()
         self._finishing: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._has_given_up = False
@@ -134,15 +145,28 @@ class ProcessWorkers(AbstractWorkers):
         return min(self._gpus.values(), key=lambda gpu: gpu.load) if device == ANY_GPU else self._gpus[device]
 
     async def _run_at(self, station: Station, call: Call, caller: str, deadline: Deadline) -> Reply:
-        is_large = isinstance(call.body, SharedBytes)
-        await station.queue.enter(caller, is_large=is_large, deadline=deadline.at)
+        """The answer of this station: on its own slot, or on that of a call with which it may run."""
+        turn = Turn(call, caller, isinstance(call.body, SharedBytes), self._key_of(call, caller))
         try:
-            reply = await self._run_ordinary(station.pool, call, caller, deadline)
+            granted = await station.queue.enter(turn, deadline=deadline.at)
+            if isinstance(granted, Reply):
+                return granted
+        except Stranded:
+            turn = Turn(call, caller, turn.is_large)
+            granted = await station.queue.enter(turn, deadline=deadline.at)
+        assert not isinstance(granted, Reply)
+        try:
+            reply = await self._run_ordinary(station.pool, turn, granted, deadline)
             if reply.status == NEEDS_ISOLATION:
-                return await self._run_alone(call, caller, read_isolation(reply.body), deadline)
+                return await self._run_alone(turn, read_isolation(reply.body), deadline)
             return reply
         finally:
-            station.queue.leave(is_large=is_large)
+            for companion in granted:
+                companion.settle(Stranded())
+            station.queue.leave(is_large=turn.is_large)
+
+    def _key_of(self, call: Call, caller: str) -> bytes | None:
+        return None if self._quarantine.refused(caller) else self._company.key_of(call)
 
     @override
     def readiness(self) -> Readiness:
@@ -181,48 +205,55 @@ class ProcessWorkers(AbstractWorkers):
             for name, state in gpu.pool.fences.items()
         }
 
-    async def _run_ordinary(self, pool: Pool, call: Call, caller: str, deadline: Deadline) -> Reply:
-        for _ in range(TRIES):
+    async def _run_ordinary(self, pool: Pool, turn: Turn, companions: list[Turn], deadline: Deadline) -> Reply:
+        for others in (companions, []):
             try:
-                return await self._run_in(pool, call, caller, deadline)
+                return await self._run_in(pool, turn, others, deadline)
             except LOST as error:
                 log.warning("a worker was lost in the middle of a request: %r", error)
+                for companion in others:
+                    companion.settle(Stranded())
         raise WorkerDied(
-            f"The worker process ended while it ran this request, {TRIES} times.",
+            "The worker process ended while it ran this request, twice.",
             hint="The graph probably makes PyTorch crash. Other requests are not affected.",
         )
 
-    async def _run_alone(self, call: Call, caller: str, isolation: Isolation, deadline: Deadline) -> Reply:
+    async def _run_alone(self, turn: Turn, isolation: Isolation, deadline: Deadline) -> Reply:
         """The answer of a fresh process. It is not tried again: what crashed once, crashes."""
         try:
-            reply = await self._run_in(self._alone, call, caller, deadline)
+            reply = await self._run_in(self._alone, turn, [], deadline)
         except LOST:
             raise crashed(isolation) from None
         if reply.status == NEEDS_ISOLATION:  # it was told that it is alone, and has lost its mind
             raise crashed(isolation)
         return reply
 
-    async def _run_in(self, pool: Pool, call: Call, caller: str, deadline: Deadline) -> Reply:
+    async def _run_in(self, pool: Pool, turn: Turn, companions: list[Turn], deadline: Deadline) -> Reply:
         worker = None
+        refused = self._quarantine.refused(turn.caller)
         try:
             async with asyncio.timeout_at(deadline.at):
                 worker = await pool.take()
-                reply = await worker.exchange(call, self._quarantine.refused(caller))
+                worker.send([turn.call, *(other.call for other in companions)], refused)
+                reply = await worker.receive()
+                self._company.learn(turn.call, reply)
+                await _deliver(worker, companions)
         except BaseException as error:
             if worker is not None:
-                self._part_from(worker, pool, error)
+                self._part_from(worker, pool, companions, error)
             if isinstance(error, TimeoutError):
                 raise _overrun(worker, deadline) from None
             if worker is not None and isinstance(error, LOST):
-                await self._ask_why(worker, caller)
+                await self._ask_why(worker, turn.caller)
             raise
         pool.give_back(worker)
         return reply
 
-    def _part_from(self, worker: Worker, pool: Pool, error: BaseException) -> None:
+    def _part_from(self, worker: Worker, pool: Pool, companions: list[Turn], error: BaseException) -> None:
         """The worker is done with, unless it was only the caller who did not wait: then it may be about to finish."""
         if worker.is_computing and isinstance(error, TimeoutError | asyncio.CancelledError):
-            task = asyncio.create_task(_let_finish(worker, pool))
+            task = asyncio.create_task(_let_finish(worker, pool, companions[:]))
+            companions.clear()  # that task has charge of them
             self._finishing.add(task)
             task.add_done_callback(self._finishing.discard)
         else:
@@ -237,16 +268,34 @@ class ProcessWorkers(AbstractWorkers):
             self._quarantine.blame(caller, graph)
 
 
-async def _let_finish(worker: Worker, pool: Pool) -> None:
+async def _deliver(worker: Worker, companions: Sequence[Turn]) -> None:
+    """Await the replies to calls that were sent together with another one, which has its own."""
+    for companion in companions[-worker.unanswered :] if worker.unanswered else []:
+        reply = await worker.receive()
+        is_answer = reply.status not in (NEEDS_ISOLATION, NEEDS_DEVICE, NEEDS_ROOM)
+        companion.settle(reply if is_answer else Stranded())
+
+
+async def _let_finish(worker: Worker, pool: Pool, companions: Sequence[Turn]) -> None:
     """Killing a worker costs other callers more than the rest of a short call; a long one is not waited for."""
     try:
         async with asyncio.timeout(FINISH_S):
-            await worker.finish()
+            if worker.unanswered > len(companions):
+                _forget(await worker.receive())
+            await _deliver(worker, companions)
     except (TimeoutError, *LOST):
         log.warning("worker %d computed for a caller that had ceased to wait: it is replaced", worker.pid)
         pool.discard(worker)
     else:
         pool.give_back(worker)
+    finally:
+        for companion in companions:
+            companion.settle(Stranded())
+
+
+def _forget(reply: Reply) -> None:
+    if reply.shared is not None:
+        reply.shared.memory.close()
 
 
 def _overrun(worker: Worker | None, deadline: Deadline) -> ProblemError:

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pullback_schemas.problems import Busy
 from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Answer, Call, Reply
 from pullback_service.workers.devices import read_device
-from pullback_service.workers.frames import (
-    GREETING,
-    NOTE,
-    REPLY,
-    GarbledReply,
-    ReplyHead,
-    pack_call,
-    unpack_reply_head,
-)
+from pullback_service.workers.frames import NOTE, GarbledReply, ReplyHead, pack_batch, pack_call
 from pullback_service.workers.isolation import read_isolation
 from pullback_service.workers.shared import SharedBytes
+from pullback_service.workers.wire import Frame, Wire
 
-LOST = (ConnectionError, asyncio.IncompleteReadError)
+LOST = (ConnectionError,)
 """What it looks like when a worker ends in the middle of something."""
 
 NATIVE_ERRORS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
@@ -41,80 +32,73 @@ class Worker:
     pidfd: int
     ending: asyncio.Future[int]
     """The signal that ended it, 0 for none; told by the fork server."""
-    connection: socket.socket
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    max_answer_bytes: int
+    wire: Wire
     gpus: Sequence[str] = ()
     """The devices that it may name for a call."""
     fences: dict[str, str] = field(default_factory=dict)
     served: int = 0
     is_leaving: bool = False
     """It said that it ends after its last reply."""
-    is_computing: bool = False
-    """It has its call, and has not begun to reply: whoever awaits that may go away and come back."""
+    _waiting: list[asyncio.Future[Frame]] = field(default_factory=list)
     _answers: SharedBytes | None = None
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def greet(self) -> None:
         """Await that it can take calls. Raises one of LOST when it ends before."""
-        (size,) = GREETING.unpack(await self.reader.readexactly(GREETING.size))
-        self.fences = json.loads(await self.reader.readexactly(size))
+        self.fences = await self.wire.greeting
 
-    async def exchange(self, call: Call, refused: Sequence[bytes] = ()) -> Reply:
-        """Send a call, await its reply. Raises one of LOST when the process has ended or cannot be trusted."""
+    def send(self, calls: Sequence[Call], refused: Sequence[bytes] = ()) -> None:
+        """Send calls; several at once must be small. Raises one of LOST when it cannot take them, or Busy."""
         self.served += 1
-        self._send(call, refused)
-        await self.writer.drain()
-        self.is_computing = True
-        return await self._receive()
+        bodies = [call.body for call in calls]
+        descriptors = [body.descriptor for body in bodies if isinstance(body, SharedBytes)]
+        has_answer_memory = self._answers is None
+        if self._answers is None:
+            self._answers = _answer_memory()
+            descriptors.append(self._answers.descriptor)
+        pieces = [pack_batch(len(calls), refused, has_answer_memory=has_answer_memory)]
+        for call in calls:
+            pieces += [pack_call(call), b"" if isinstance(call.body, SharedBytes) else call.body]
+        self._waiting = self.wire.send(pieces, descriptors, len(calls))
 
-    async def finish(self) -> None:
-        """Await the reply to a call that nobody waits for any more. Raises as `exchange`."""
-        reply = await self._receive()
-        if reply.shared is not None:
-            reply.shared.memory.close()
+    async def receive(self) -> Reply:
+        """The reply to the first call that is not answered. Raises one of LOST when the worker cannot be trusted.
 
-    async def _receive(self) -> Reply:
-        head = unpack_reply_head(await self.reader.readexactly(REPLY.size), self.max_answer_bytes)
-        self.is_computing = False
-        rest = await self.reader.readexactly(head.timing_size + (0 if head.is_shared else head.body_size))
-        server_timing, body = rest[: head.timing_size].decode("ascii", "replace"), rest[head.timing_size :]
-        if not (server_timing.isascii() and server_timing.isprintable()):
+        Cancelled, it may be called again.
+        """
+        frame = await asyncio.shield(self._waiting[0])
+        del self._waiting[0]
+        return self._read(frame)
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether it has its calls, and has not begun to reply: whoever awaits that may go away and come back."""
+        return bool(self._waiting) and self.wire.has_sent_all and self.wire.is_silent
+
+    @property
+    def unanswered(self) -> int:
+        """How many calls it has not replied to."""
+        return len(self._waiting)
+
+    def _read(self, frame: Frame) -> Reply:
+        head, timing, body = frame
+        if not (timing.isascii() and (server_timing := timing.decode()).isprintable()):
             raise GarbledReply("a worker sent what is no header")
         self.is_leaving = head.is_last
         shared = self._shared_answer(head) if head.is_shared else None
-        if self.writer.transport.get_write_buffer_size():
+        if not self.wire.has_sent_all:
             raise GarbledReply("a worker answered before it had read the call")
         if head.status == NEEDS_ISOLATION:
             read_isolation(body)
         elif head.status == NEEDS_DEVICE:
             read_device(body, self.gpus)
-        return Reply(head.status, body, server_timing, shared)
-
-    def _send(self, call: Call, refused: Sequence[bytes]) -> None:
-        descriptors = [call.body.descriptor] if isinstance(call.body, SharedBytes) else []
-        has_answer_memory = self._answers is None
-        if self._answers is None:
-            self._answers = _answer_memory()
-            descriptors.append(self._answers.descriptor)
-        head = pack_call(call, refused, has_answer_memory=has_answer_memory)
-        inline = b"" if isinstance(call.body, SharedBytes) else call.body
-        if not descriptors:
-            self.writer.writelines([head, inline])
-            return
-        try:
-            sent = socket.send_fds(self.connection, [head], descriptors)
-        except BlockingIOError:
-            sent = 0
-        if sent != len(head):  # the socket holds more than a worker between two calls leaves unread
-            raise GarbledReply("a worker does not read its calls")
-        self.writer.write(inline)
+        return Reply(head.status, body, server_timing, shared, rides=head.rides)
 
     def _shared_answer(self, head: ReplyHead) -> Answer:
         """The answer in the memory file, which the worker can no longer change: it will answer others meanwhile."""
         memory, self._answers = self._answers, None
-        assert memory is not None
+        if memory is None:
+            raise GarbledReply("a worker sends a second large answer")
         try:
             memory.seal()
         except OSError as error:
@@ -156,7 +140,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process, whatever it does, and hear no more of it."""
-        self.writer.close()
+        self.wire.close()
         if not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
