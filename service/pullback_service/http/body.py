@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
+from pullback_service.forms import PLAIN, Forms
 from pullback_service.http.holdings import Holdings
 from pullback_service.http.patience import Bounded, Patience
 from pullback_service.settings import Settings
@@ -17,7 +18,7 @@ JSON = "application/json"
 _ACCEPTED = {"*/*", "application/*", JSON}
 
 
-def check_media(headers: Headers) -> None:
+def check_media(headers: Headers) -> Forms:
     """The body is JSON, not compressed, and so may the answer be. No content type at all counts as JSON."""
     media = headers.get("content-type", JSON).split(";")[0].strip().lower()
     if media != JSON:
@@ -39,6 +40,7 @@ def check_media(headers: Headers) -> None:
             expected=JSON,
             got=headers["accept"][:200],
         )
+    return PLAIN
 
 
 class Bodies:

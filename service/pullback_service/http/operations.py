@@ -37,6 +37,7 @@ from pullback_schemas.results import (
     OpInfo,
     OpList,
 )
+from pullback_service.forms import Form
 from pullback_service.http.body import JSON, Bodies, check_media
 from pullback_service.http.connection import ABORT
 from pullback_service.http.holdings import Holdings
@@ -69,20 +70,20 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
     bodies = Bodies(settings, holdings)
     patience = Patience(PATIENCE_S)
 
-    def respond(reply: Reply) -> Response:
-        return response_to(reply, holdings, settings.body_timeout_s)
+    def respond(reply: Reply, form: Form = Form.JSON) -> Response:
+        return response_to(reply, form, holdings, settings.body_timeout_s)
 
     def computing(operation: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            check_media(request.headers)
+            forms = check_media(request.headers)
             terms = terms_of(request, settings.deadline_s)
             body = await bodies.read(request)
             try:
                 with WhilePresent(request, patience):
-                    reply = await workers.run(Call(operation, body), terms)
+                    reply = await workers.run(Call(operation, body, forms), terms)
             finally:
                 bodies.release(body)
-            return respond(reply)
+            return respond(reply, forms.wanted)
 
         return answer
 
@@ -120,9 +121,9 @@ def operations_router(workers: AbstractWorkers, settings: Settings) -> APIRouter
     return router
 
 
-def response_to(reply: Reply, holdings: Holdings, timeout_s: float) -> Response:
+def response_to(reply: Reply, form: Form, holdings: Holdings, timeout_s: float) -> Response:
     """A worker's reply as an HTTP response. Raises Busy when other large answers are still being read."""
-    media = JSON if reply.status < 400 else PROBLEM_JSON
+    media = form.value if reply.status < 400 else PROBLEM_JSON
     headers = {"server-timing": reply.server_timing} if reply.server_timing else {}
     if reply.shared is not None:
         holdings.take(len(reply.shared))

@@ -79,7 +79,7 @@ def _admit(digest: bytes, line: Line) -> None:
 
 def _was_large(call: Call, reply: Reply) -> bool:
     """Whether this call may have left memory in pieces; a problem may be that of memory."""
-    return isinstance(call.body, SharedBytes) or len(reply.body) > INLINE_BYTES or reply.status != 200
+    return isinstance(call.body, SharedBytes) or reply.size > INLINE_BYTES or reply.status != 200
 
 
 def _has_room(size: int) -> bool:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pullback_schemas.problems import problem_classes
+from pullback_service.forms import Forms
 from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Call, Reply
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 GREETING = struct.Struct("!H")
-CALL = struct.Struct("!BBBQ")
+CALL = struct.Struct("!BBBBQ")
 REPLY = struct.Struct("!HBHQ")
 NOTE = struct.Struct("!I32s")
 """At the start of the memory for answers, so that it outlives the worker: the call's number, its graph's digest."""
@@ -43,6 +44,7 @@ class CallHead:
     refused_count: int
     body_is_shared: bool
     has_answer_memory: bool
+    forms: Forms
     body_size: int
 
     @property
@@ -56,22 +58,27 @@ def pack_call(call: Call, refused: Sequence[bytes], *, has_answer_memory: bool) 
     """A call but for its body. `refused`: digests of the graphs that this caller may not run."""
     operation = call.operation.encode()
     flags = _BODY_IS_SHARED * isinstance(call.body, SharedBytes) | _HAS_ANSWER_MEMORY * has_answer_memory
-    head = CALL.pack(len(operation), len(refused), flags, len(call.body))
+    head = CALL.pack(len(operation), len(refused), flags, call.forms.pack(), len(call.body))
     return b"".join([head, operation, *refused])
 
 
 def unpack_call_head(data: bytes) -> CallHead:
     """The head of a call that begins with `data`."""
-    operation_size, refused_count, flags, body_size = CALL.unpack_from(data)
+    operation_size, refused_count, flags, forms, body_size = CALL.unpack_from(data)
     return CallHead(
-        operation_size, refused_count, bool(flags & _BODY_IS_SHARED), bool(flags & _HAS_ANSWER_MEMORY), body_size
+        operation_size,
+        refused_count,
+        bool(flags & _BODY_IS_SHARED),
+        bool(flags & _HAS_ANSWER_MEMORY),
+        Forms.unpack(forms),
+        body_size,
     )
 
 
 def pack_reply_head(reply: Reply, timing_size: int, *, is_shared: bool, is_last: bool) -> bytes:
     """The head of a reply."""
     flags = _IS_SHARED * is_shared | _IS_LAST * is_last
-    return REPLY.pack(reply.status, flags, timing_size, len(reply.body))
+    return REPLY.pack(reply.status, flags, timing_size, reply.size)
 
 
 class ReplyHead(NamedTuple):

@@ -63,7 +63,7 @@ class Line:
         body = SharedBytes(descriptors.pop(0), head.body_size) if head.body_is_shared else whole[body_at:]
         if head.has_answer_memory:
             self._answers = SharedBytes(descriptors.pop(0), 0)
-        return Call(operation, body)
+        return Call(operation, body, head.forms)
 
     def note(self, digest: bytes) -> None:
         """Leave word of the graph that runs from now on, for the case that it ends this process."""
@@ -73,14 +73,21 @@ class Line:
     def reply(self, reply: Reply, *, is_last: bool) -> None:
         """Send a reply whole, a small one in one piece: every piece wakes the HTTP process."""
         timing = reply.server_timing.encode()
-        is_shared = len(reply.body) > INLINE_BYTES
-        if is_shared:
-            assert self._answers is not None
-            os.lseek(self._answers.descriptor, NOTE.size, os.SEEK_SET)
-            self._answers.append(reply.body)
-            self._answers = None
+        is_shared = reply.size > INLINE_BYTES
         header = pack_reply_head(reply, len(timing), is_shared=is_shared, is_last=is_last) + timing
+        if is_shared:
+            self._share(reply)
         self._connection.sendall(header if is_shared else header + reply.body)
+
+    def _share(self, reply: Reply) -> None:
+        """Write a large body, piece by piece, into the memory file for answers."""
+        assert self._answers is not None
+        os.lseek(self._answers.descriptor, NOTE.size, os.SEEK_SET)
+        pieces = [reply.body] if reply.pieces is None else reply.pieces
+        pieces.reverse()
+        while pieces:
+            self._answers.append(pieces.pop())
+        self._answers = None
 
     def _complete(self, start: bytes, size: int) -> bytes:
         """`start` and what follows it, `size` bytes in all, since calls never overlap; nothing when nobody is there."""
