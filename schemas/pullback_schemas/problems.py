@@ -177,6 +177,12 @@ class DuplicateKey(ProblemError):
     code, title, status = "duplicate_key", "A key stands twice in one object", 400
 
 
+class InvalidSafetensors(ProblemError):
+    """The body is not a safetensors file as the format has it."""
+
+    code, title, status = "invalid_safetensors", "The body is not a safetensors file", 400
+
+
 class UnsupportedMediaType(ProblemError):
     """The body's content type is not served."""
 

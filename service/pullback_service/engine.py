@@ -18,9 +18,11 @@ from pullback_service.operations.registry import OPERATIONS
 from pullback_service.program.failures import first_sentence, is_out_of_memory, out_of_memory
 from pullback_service.program.inference import Limits
 from pullback_service.program.placing import CPU
-from pullback_service.protocols.native_json import encode, encode_problem
+from pullback_service.protocols.doors import Sent, write_answer
+from pullback_service.protocols.native_json import encode_problem
 from pullback_service.settings import Settings
-from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Call, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Call, Piece, Reply
+from pullback_service.workers.shared import INLINE_BYTES
 
 WARM_UP = {
     "ops": b"",
@@ -78,14 +80,14 @@ class Engine:
     def _attempt(self, call: Call) -> Reply:
         clock = Clock()
         try:
-            document = OPERATIONS[call.operation](self.library, call.buffer(), clock)
-            body = encode(document, self._max_answer_bytes)
+            answer = OPERATIONS[call.operation](self.library, Sent(call.buffer(), call.forms), clock)
+            pieces = write_answer(answer, call.forms.wanted, self._max_answer_bytes)
             clock.lap("encode")
-            return Reply(200, body, clock.server_timing())
+            return _reply(pieces, clock.server_timing())
         except (ProblemError, ProblemsError) as error:
             return Reply(*encode_problem(error))
         except NeedsIsolation as error:
-            return Reply(NEEDS_ISOLATION, encode({"nodes": error.nodes}, self._max_answer_bytes))
+            return Reply(NEEDS_ISOLATION, orjson.dumps({"nodes": error.nodes}))
         except NeedsDevice as error:
             return Reply(NEEDS_DEVICE, error.device.encode())
         except MemoryError:
@@ -130,6 +132,12 @@ class Engine:
             for graph in WARM_UP_GPU if self.has_gpu else ():
                 if self.answer(Call("backward", orjson.dumps({"graph": graph, "inputs": {"x": 1.5}}))).status != 200:
                     log.warning("the GPU cannot do this: %s", graph)
+
+
+def _reply(pieces: list[Piece], server_timing: str) -> Reply:
+    if sum(map(len, pieces)) > INLINE_BYTES:
+        return Reply(200, b"", server_timing, pieces=pieces)
+    return Reply(200, b"".join(pieces), server_timing)
 
 
 def _failed(error: RuntimeError) -> OpFailed:

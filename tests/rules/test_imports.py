@@ -20,11 +20,11 @@ MAY_IMPORT = {
     "client/pullback": ({"pydantic", "httpx", "numpy", "torch", "pullback_schemas", "pullback"}, set()),
     "service/pullback_service/http": (
         {"fastapi", "starlette", "uvicorn", "pydantic", "pullback_schemas"},
-        {"http", "patience", "settings", "workers.base", "workers.shared"},
+        {"http", "forms", "patience", "settings", "workers.base", "workers.shared"},
     ),
     "service/pullback_service/protocols": (
         {"numpy", "orjson", "torch", "pydantic", "pullback_schemas"},
-        {"protocols", "program.types"},
+        {"protocols", "forms", "program.types"},
     ),
     "service/pullback_service/program": ({"torch", "numpy", "pullback_schemas"}, {"program"}),
     "service/pullback_service/derivatives": ({"torch", "pullback_schemas"}, {"derivatives", "program"}),
@@ -34,7 +34,7 @@ MAY_IMPORT = {
     ),
     "service/pullback_service/workers": (
         {"cachetools", "pydantic", "pullback_schemas"},
-        {"workers", "patience", "settings", "engine", "gpu"},  # engine, gpu: inside functions only, see below
+        {"workers", "forms", "patience", "settings", "engine", "gpu"},  # engine, gpu: inside functions only, see below
     ),
 }
 

@@ -7,11 +7,14 @@ import logging
 
 from starlette.types import Scope, Send
 
-from pullback_service.http.body import JSON
+from pullback_service.forms import Form
 from pullback_service.http.connection import ABORT
 from pullback_service.http.holdings import Holdings
 from pullback_service.http.problems import PROBLEM_JSON
 from pullback_service.workers.base import Answer, Reply
+
+MEDIA = {form: form.value.encode() for form in Form}
+PROBLEM = PROBLEM_JSON.encode()
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +26,17 @@ class Answers:
         self._holdings = holdings
         self._timeout_s = timeout_s
 
-    async def send(self, reply: Reply, scope: Scope, send: Send) -> None:
+    async def send(self, reply: Reply, form: Form, scope: Scope, send: Send) -> None:
         """Send one. Raises Busy, before anything is sent, when other large answers are still being read."""
         if reply.shared is None:
-            await send(_start(reply, len(reply.body)))
+            await send(_start(reply, form, len(reply.body)))
             await send({"type": "http.response.body", "body": reply.body})
             return
         size = len(reply.shared)
         self._holdings.take(size)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await send(_start(reply, size))
+                await send(_start(reply, form, size))
                 await _send_shared(reply.shared, send)
         except TimeoutError:
             log.warning("a client did not read its answer within %g s", self._timeout_s)
@@ -43,9 +46,9 @@ class Answers:
             self._holdings.give_back(size)
 
 
-def _start(reply: Reply, size: int) -> dict[str, object]:
+def _start(reply: Reply, form: Form, size: int) -> dict[str, object]:
     headers = [
-        (b"content-type", JSON.encode() if reply.status < 400 else PROBLEM_JSON.encode()),
+        (b"content-type", MEDIA[form] if reply.status < 400 else PROBLEM),
         (b"content-length", b"%d" % size),
     ]
     if reply.server_timing:

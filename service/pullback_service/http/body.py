@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
+from pullback_service.forms import PLAIN, Forms
 from pullback_service.http.head import Head
 from pullback_service.http.holdings import Holdings
 from pullback_service.patience import Bounded, Patience
@@ -18,7 +19,7 @@ JSON = "application/json"
 _ACCEPTED = {"*/*", "application/*", JSON}
 
 
-def check_media(head: Head) -> None:
+def check_media(head: Head) -> Forms:
     """The body is JSON, not compressed, and so may the answer be. No content type at all counts as JSON."""
     media = _text(head.content_type, JSON).split(";")[0].strip().lower()
     if media != JSON:
@@ -41,6 +42,7 @@ def check_media(head: Head) -> None:
             expected=JSON,
             got=accept[:200],
         )
+    return PLAIN
 
 
 async def _arriving(receive: Receive) -> AsyncIterator[bytes]:

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from pullback_schemas.results import OpInfo, OpList
+from pullback_service.forms import Form
 from pullback_service.http.answers import Answers
 from pullback_service.http.head import Head
 from pullback_service.http.operations import documented
@@ -28,7 +29,7 @@ class ReplyResponse(Response):
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answers.send(self._reply, scope, send)
+        await self._answers.send(self._reply, Form.JSON, scope, send)
 
 
 def catalogue_router(workers: AbstractWorkers, answers: Answers, deadline_s: float) -> APIRouter:

@@ -48,15 +48,15 @@ class Computing:
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not allowed here.", expected="POST", got=scope["method"])
         head = Head.of(scope)
-        check_media(head)
+        forms = check_media(head)
         terms = terms_of(head, self._deadline_s)
         body = await self._bodies.read(head, receive)
         try:
             with WhilePresent(receive, self._patience):
-                reply = await self._workers.run(Call(operation, body), terms)
+                reply = await self._workers.run(Call(operation, body, forms), terms)
         finally:
             self._bodies.release(body)
-        await self._answers.send(reply, scope, send)
+        await self._answers.send(reply, forms.wanted, scope, send)
 
 
 class Application(FastAPI):

@@ -19,9 +19,10 @@ from pullback_service.operations.explanation import explain
 from pullback_service.operations.jacobian import JacobianChoice
 from pullback_service.program.plan import default_wrt
 from pullback_service.program.types import types_of
+from pullback_service.protocols.answer import Answer
 
 
-def backward(evaluation: Evaluation[BackwardRequest]) -> Document:
+def backward(evaluation: Evaluation[BackwardRequest]) -> Answer:
     """The vector-Jacobian product, and what else is asked for, as a BackwardResult."""
     request, clock, work = evaluation.request, evaluation.clock, Work("reverse")
     if request.explain and request.is_grads_batched:
@@ -44,16 +45,16 @@ def backward(evaluation: Evaluation[BackwardRequest]) -> Document:
         found = _gradients(point.only(point.outputs, wrt), vectors, request, work)
     gradients = settle_unused(found, point.leaves, request.unused, cotangents.batch)
     clock.lap("backward")
-    document = {"outputs": evaluation.write(point.outputs), "gradients": evaluation.write(gradients)}
+    document: Document = {"outputs": point.outputs, "gradients": gradients}
     if choice is not None:
         with evaluation.source.quoted():
             blocks = choice.compute(point, part := work.part())
         work.join(part)
         clock.lap("jacobian")
-        document["jacobians"] = evaluation.write_blocks(blocks)
+        document["jacobians"] = blocks
     if request.explain:
         with evaluation.source.quoted():
-            document["explanation"] = explain(point.only(point.outputs, wrt), vectors, request.encoding)
+            document["explanation"] = explain(point.only(point.outputs, wrt), vectors)
         clock.lap("explain")
     return evaluation.answer(document, work)
 

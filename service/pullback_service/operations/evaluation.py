@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -18,14 +18,13 @@ from pullback_service.program.placing import CPU, place
 from pullback_service.program.plan import Plan, check_inputs, check_wrt
 from pullback_service.program.program import Program
 from pullback_service.program.types import DTYPES, TensorType, type_of, types_of
-from pullback_service.protocols.native_json import write_tensors
-from pullback_service.protocols.strict_json import parse_json
+from pullback_service.protocols.answer import Answer, Later
+from pullback_service.protocols.doors import Sent, read_request
 from pullback_service.protocols.tensor_reader import MAX_EXTENT, read_tensor
 from pullback_service.protocols.validation import validate
 
 Document = dict[str, Any]
-Body = bytes | memoryview
-Operation = Callable[[Library, Body, Clock], Document]
+Operation = Callable[[Library, Sent, Clock], Answer]
 Request = TypeVar("Request", bound=OperationRequest, covariant=True)
 
 AUTO_FLOPS = 2**33
@@ -67,17 +66,8 @@ class Evaluation(Generic[Request]):
         """A tensor of the request, where the graph is to run. Raises what `read_tensor` raises."""
         return place(read_tensor(value, declared, max_elements=max_elements), self.library.device)
 
-    def write(self, tensors: Mapping[str, Tensor | None]) -> Document:
-        """Named tensors in the form that the caller asked for."""
-        return write_tensors(tensors, self.request.encoding)
-
-    def write_blocks(self, blocks: Mapping[str, Mapping[str, Tensor]]) -> Document:
-        """Named rows of named tensors."""
-        return {name: self.write(row) for name, row in blocks.items()}
-
-    def answer(self, document: Document, work: Work) -> Document:
+    def answer(self, document: Document, work: Work) -> Answer:
         """The whole answer: the document, and how it was come by."""
-        self.clock.lap("encode")
         meta = {
             "device": str(self.library.device),
             "mode": work.mode,
@@ -91,9 +81,8 @@ class Evaluation(Generic[Request]):
             "graph_sha256": self.source.program.sha256,
             **({} if self.seed is None else {"seed": self.seed}),
             "torch_version": torch.__version__,
-            "timings_ms": self.clock.milliseconds(),
         }
-        return {**document, "meta": meta}
+        return Answer({**document, "meta": _timed(meta, self.clock)}, self.request.encoding)
 
     def _read_inputs(self) -> dict[str, Tensor]:
         """The input tensors, each checked against the graph's declarations."""
@@ -110,13 +99,23 @@ class Evaluation(Generic[Request]):
         return tensors
 
 
-def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Document]) -> Operation:
+def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Answer]) -> Operation:
     """The operation that reads a `model` and answers it."""
 
-    def operation(library: Library, body: Body, clock: Clock) -> Document:
-        return answer(Evaluation(validate(model, parse_json(body)), library, clock))
+    def operation(library: Library, sent: Sent, clock: Clock) -> Answer:
+        return answer(Evaluation(validate(model, read_request(sent)), library, clock))
 
     return operation
+
+
+def _timed(meta: Document, clock: Clock) -> Later:
+    """`meta` with the time that each phase took, that of writing the tensors included."""
+
+    def make() -> Document:
+        clock.lap("encode")
+        return {**meta, "timings_ms": clock.milliseconds()}
+
+    return Later(make)
 
 
 def places(at: str, names: Sequence[str]) -> list[str]:

@@ -8,44 +8,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pullback_schemas.tensors import Encoding
 from pullback_service.derivatives.local import Sweep, Visit, finiteness
 from pullback_service.derivatives.run import Point
-from pullback_service.operations.reports import Json, value_name
+from pullback_service.operations.reports import value_name
 from pullback_service.program.types import type_of
-from pullback_service.protocols.tensor_writer import write_number, write_tensor
+from pullback_service.protocols.answer import Json
+from pullback_service.protocols.tensor_writer import write_number
 
 SMALL = 64
 """Elements up to which a vector is told in full."""
 
 
-def explain(point: Point, cotangents: Mapping[str, Tensor], encoding: Encoding) -> Json:
+def explain(point: Point, cotangents: Mapping[str, Tensor]) -> Json:
     """What comes into each node and what it passes on, from the outputs to the inputs, as an Explanation."""
     sweep = Sweep(point)
     visits = list(sweep.back(cotangents))
-    return {"nodes": [_visit(visit, encoding) for visit in visits], "first_non_finite": _non_finite(sweep, visits)}
+    return {"nodes": [_visit(visit) for visit in visits], "first_non_finite": _non_finite(sweep, visits)}
 
 
-def _visit(visit: Visit, encoding: Encoding) -> Json:
+def _visit(visit: Visit) -> Json:
     step = visit.step
     return {
         "node": step.id,
         "op": step.call.operator.name,
-        "received": {value_name(step, path): _vector(tensor, encoding) for path, tensor in visit.incoming.items()},
+        "received": {value_name(step, path): _vector(tensor) for path, tensor in visit.incoming.items()},
         "passed": [
             {
                 "argument": p.argument,
                 "reference": p.reference,
-                "vector": p.gradient if p.gradient is None else _vector(p.gradient, encoding),
+                "vector": p.gradient if p.gradient is None else _vector(p.gradient),
             }
             for p in visit.passed
         ],
     }
 
 
-def _vector(tensor: Tensor, encoding: Encoding) -> Json:
+def _vector(tensor: Tensor) -> Json:
     norm = float(torch.linalg.vector_norm(tensor.to(torch.promote_types(tensor.dtype, torch.float64))))
-    value = write_tensor(tensor, encoding) if tensor.numel() <= SMALL else None
+    value = tensor if tensor.numel() <= SMALL else None
     return {**type_of(tensor).to_json(), "norm": write_number(norm), "value": value}
 
 

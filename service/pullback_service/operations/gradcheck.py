@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pullback_schemas.requests import GradcheckRequest
-from pullback_schemas.tensors import Encoding
 from pullback_service.derivatives.gradcheck import Checker, Tolerances, Verdict, check_entries
 from pullback_service.derivatives.run import Point, run_forward
 from pullback_service.derivatives.work import Work
@@ -19,14 +18,13 @@ from pullback_service.operations.cotangents import (
     refuse_without_gradient,
     requiring_grad,
 )
-from pullback_service.operations.evaluation import Document, Evaluation, leaf_types
-from pullback_service.operations.reports import Json
+from pullback_service.operations.evaluation import Evaluation, leaf_types
 from pullback_service.program.plan import Plan, default_wrt, make_plan
 from pullback_service.program.types import DTYPE_NAMES, types_of
-from pullback_service.protocols.tensor_writer import write_tensor
+from pullback_service.protocols.answer import Answer, Json
 
 
-def gradcheck(evaluation: Evaluation[GradcheckRequest]) -> Document:
+def gradcheck(evaluation: Evaluation[GradcheckRequest]) -> Answer:
     """Whether the gradients are right, as a GradcheckResult."""
     request, work = evaluation.request, Work("reverse")
     inputs = {name: _doubled(tensor) for name, tensor in evaluation.inputs.items()}
@@ -49,7 +47,7 @@ def gradcheck(evaluation: Evaluation[GradcheckRequest]) -> Document:
     passed = False if "failed" in statuses else True if statuses == {"passed"} else None
     if request.wrt is None:
         verdicts |= {name: _without_derivative(tensor) for name, tensor in inputs.items() if name not in wrt}
-    reports = {name: _report(verdict, request.encoding) for name, verdict in verdicts.items()}
+    reports = {name: _report(verdict) for name, verdict in verdicts.items()}
     return evaluation.answer({"passed": passed, "inputs": reports}, work)
 
 
@@ -77,7 +75,7 @@ def _doubled(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
 
 
-def _report(verdict: Verdict, encoding: Encoding) -> Json:
+def _report(verdict: Verdict) -> Json:
     worst = verdict.worst
     return {
         "status": verdict.status,
@@ -87,7 +85,7 @@ def _report(verdict: Verdict, encoding: Encoding) -> Json:
         "worst": worst
         and {
             "index": list(worst.index),
-            "gradient": write_tensor(worst.gradient, encoding),
-            "difference": write_tensor(worst.difference, encoding),
+            "gradient": worst.gradient,
+            "difference": worst.difference,
         },
     }

@@ -23,11 +23,12 @@ from pullback_service.operations.evaluation import Document, Evaluation, leaf_ty
 from pullback_service.operations.vectors import batch_of, check_batch, read_vectors
 from pullback_service.program.plan import Plan, default_wrt
 from pullback_service.program.types import types_of
+from pullback_service.protocols.answer import Answer
 
 T = TypeVar("T")
 
 
-def hvp(evaluation: Evaluation[HvpRequest]) -> Document:
+def hvp(evaluation: Evaluation[HvpRequest]) -> Answer:
     """The product of the Hessian with vectors, as an HvpResult."""
     request, work = evaluation.request, Work("reverse-over-reverse")
     is_batched = request.is_vectors_batched
@@ -40,12 +41,12 @@ def hvp(evaluation: Evaluation[HvpRequest]) -> Document:
     second, images = _twice(
         evaluation, point, cotangents, work, lambda second: products(second, point, vectors, is_batched=is_batched)
     )
-    document = _document(evaluation, point, second, wrt)
-    document["hvp"] = evaluation.write({name: images[name] for name in wrt})
+    document = _document(point, second, wrt)
+    document["hvp"] = {name: images[name] for name in wrt}
     return evaluation.answer(document, work)
 
 
-def hessian(evaluation: Evaluation[HessianRequest]) -> Document:
+def hessian(evaluation: Evaluation[HessianRequest]) -> Answer:
     """The dense Hessian, as a HessianResult."""
     request, work = evaluation.request, Work("reverse-over-reverse")
     plan = evaluation.plan(request.wrt)
@@ -56,8 +57,8 @@ def hessian(evaluation: Evaluation[HessianRequest]) -> Document:
     second, blocks = _twice(
         evaluation, point, cotangents, work, lambda second: dense_hessian(second, point, request.chunk_size)
     )
-    document = _document(evaluation, point, second, plan.wrt)
-    return evaluation.answer({**document, "hessian": evaluation.write_blocks(blocks)}, work)
+    document = _document(point, second, plan.wrt)
+    return evaluation.answer({**document, "hessian": blocks}, work)
 
 
 def _run(
@@ -101,11 +102,6 @@ def _no_second_derivative(error: OpFailed) -> ProblemError:
     )
 
 
-def _document(
-    evaluation: Evaluation[HvpRequest | HessianRequest], point: Point, second: SecondDerivative, wrt: Collection[str]
-) -> Document:
+def _document(point: Point, second: SecondDerivative, wrt: Collection[str]) -> Document:
     gradients = zeros_for_none(second.gradients, point.leaves)
-    return {
-        "outputs": evaluation.write(point.outputs),
-        "gradients": evaluation.write({name: gradients[name] for name in wrt}),
-    }
+    return {"outputs": point.outputs, "gradients": {name: gradients[name] for name in wrt}}

@@ -19,9 +19,10 @@ from pullback_service.operations.cotangents import (
     refuse_without_gradient,
     requiring_grad,
 )
-from pullback_service.operations.evaluation import Document, Evaluation, leaf_types, places
+from pullback_service.operations.evaluation import Evaluation, leaf_types, places
 from pullback_service.program.plan import Plan
 from pullback_service.program.types import DTYPE_NAMES, TensorType, types_of
+from pullback_service.protocols.answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class JacobianChoice:
             return jacobians(chosen, self.options.mode, self.options.chunk_size, work)
 
 
-def jacobian(evaluation: Evaluation[JacobianRequest]) -> Document:
+def jacobian(evaluation: Evaluation[JacobianRequest]) -> Answer:
     """The dense Jacobians, as a JacobianResult."""
     request, work = evaluation.request, Work("reverse")
     plan = evaluation.plan(request.wrt)
@@ -77,8 +78,7 @@ def jacobian(evaluation: Evaluation[JacobianRequest]) -> Document:
     with evaluation.source.quoted():
         blocks = choice.compute(point, work)
     evaluation.clock.lap("jacobian")
-    document = {"outputs": evaluation.write(point.outputs), "jacobians": evaluation.write_blocks(blocks)}
-    return evaluation.answer(document, work)
+    return evaluation.answer({"outputs": point.outputs, "jacobians": blocks}, work)
 
 
 def _check(plan: Plan, choice: JacobianChoice, outputs: Mapping[str, TensorType]) -> None:

@@ -9,12 +9,13 @@ from pullback_service.derivatives.jvp import push_forward
 from pullback_service.derivatives.run import plain_attention, run_forward
 from pullback_service.derivatives.work import Work
 from pullback_service.operations.cotangents import refuse_cut_gradient, refuse_without_gradient, requiring_grad
-from pullback_service.operations.evaluation import Document, Evaluation
+from pullback_service.operations.evaluation import Evaluation
 from pullback_service.operations.vectors import batch_of, check_batch, read_vectors
 from pullback_service.program.types import types_of
+from pullback_service.protocols.answer import Answer
 
 
-def jvp(evaluation: Evaluation[JvpRequest]) -> Document:
+def jvp(evaluation: Evaluation[JvpRequest]) -> Answer:
     """The Jacobian-vector product, as a JvpResult."""
     request, work = evaluation.request, Work("forward")
     tangents = read_vectors(evaluation, request.tangents, TANGENTS, is_batched=request.is_tangents_batched)
@@ -31,4 +32,4 @@ def jvp(evaluation: Evaluation[JvpRequest]) -> Document:
     with evaluation.source.quoted(), naming_node(point):
         images = push_forward(point.only(), tangents, is_batched=request.is_tangents_batched, work=work)
     evaluation.clock.lap("jvp")
-    return evaluation.answer({"outputs": evaluation.write(point.outputs), "jvp": evaluation.write(images)}, work)
+    return evaluation.answer({"outputs": point.outputs, "jvp": images}, work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import orjson
 import torch
@@ -18,9 +17,8 @@ from pullback_service.program.program import Step
 from pullback_service.program.references import Ref
 from pullback_service.program.summaries import summary_of
 from pullback_service.program.types import TensorType
+from pullback_service.protocols.answer import Json
 from pullback_service.protocols.tensor_writer import write_tensor
-
-Json = dict[str, Any]
 
 TIERS = ("open", "guarded", "isolated")
 

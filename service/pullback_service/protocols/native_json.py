@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -11,18 +9,27 @@ from torch import Tensor
 
 from pullback_schemas.problems import LimitExceeded, ProblemError, ProblemsError, describe
 from pullback_schemas.tensors import Encoding
-from pullback_service.protocols.tensor_writer import Written, write_tensor
+from pullback_service.protocols.answer import Answer, Later
+from pullback_service.protocols.tensor_writer import full_form
 
-SMALL = 2**20
+Piece = bytes | memoryview
+
+GAP = b"\0"
+"""Stands in the text for what is to be put in there. No JSON has it: control characters in strings are escaped."""
+
+SMALL = 2**12
+MAX_TEXT = 2**20
+"""Bytes of tensors that orjson gets to see, all told: where memory ends, it crashes."""
 
 
-def encode(document: Mapping[str, Any], max_bytes: int) -> bytes:
-    """A JSON document as bytes. Raises LimitExceeded, or MemoryError."""
-    size = _size(document.values())
-    if size <= max_bytes:
-        _set_aside(2 * size)
-        body = orjson.dumps(document)
-        size = len(body)
+def write_json(answer: Answer, max_bytes: int) -> list[Piece]:
+    """The answer as JSON, the numbers of large tensors in pieces of their own. Raises LimitExceeded, or MemoryError."""
+    leaves = _Leaves(answer.encoding)
+    try:
+        text = orjson.dumps(answer.document, default=leaves.write)
+    except orjson.JSONEncodeError as error:
+        raise error.__cause__ or error from None
+    size = len(text) + leaves.size
     if size > max_bytes:
         raise LimitExceeded(
             f"The answer has {size:,} bytes; the limit is {max_bytes:,}.",
@@ -30,38 +37,45 @@ def encode(document: Mapping[str, Any], max_bytes: int) -> bytes:
             got=size,
             hint='Ask for less, or for encoding: "base64".',
         )
-    return body
+    return _filled(text, leaves.gaps) if leaves.gaps else [text]
 
 
-def _size(values: Iterable[Any]) -> int:
-    """The bytes of the tensors among these values and below them."""
-    size = 0
-    for value in values:
-        kind = type(value)
-        if kind is Written:
-            size += value.size
-        elif kind is dict:
-            size += _size(value.values())
-        elif kind is list:
-            size += _size(value)
-    return size
+class _Leaves:
+    """Writes what orjson does not know, in the order in which it stands in the document."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.gaps: list[list[bytes]] = []
+        self.size = 0
+        self._encoding = encoding
+        self._room = MAX_TEXT
+
+    def write(self, leaf: Any) -> Any:
+        if isinstance(leaf, Later):
+            return leaf.make()
+        if not isinstance(leaf, Tensor):
+            raise TypeError(f"no JSON: {type(leaf).__name__}")
+        written, pieces = full_form(leaf, self._encoding)
+        size = len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))
+        if size <= SMALL and size <= self._room:
+            self._room -= size
+            written["data"] = orjson.Fragment(b"".join(pieces))
+        else:
+            self.gaps.append(pieces)
+            self.size += size
+            written["data"] = orjson.Fragment(GAP)
+        return written
 
 
-def _set_aside(size: int) -> None:
-    """Raise MemoryError when there is no room for so many bytes; orjson crashes instead."""
-    if size > SMALL:
-        try:
-            mmap.mmap(-1, size).close()
-        except OSError:
-            raise MemoryError from None
+def _filled(text: bytes, gaps: list[list[bytes]]) -> list[Piece]:
+    first, *rest = text.split(GAP)
+    filled: list[Piece] = [first]
+    for pieces, after in zip(gaps, rest, strict=True):
+        filled += pieces
+        filled.append(after)
+    return filled
 
 
 def encode_problem(error: ProblemError | ProblemsError) -> tuple[int, bytes]:
     """The status and the problem document."""
     problem = describe(error)
     return problem.status, problem.model_dump_json(exclude_none=True).encode()
-
-
-def write_tensors(tensors: Mapping[str, Tensor | None], encoding: Encoding) -> dict[str, Any]:
-    """Named tensors in full form; None stays null."""
-    return {name: None if tensor is None else write_tensor(tensor, encoding) for name, tensor in tensors.items()}

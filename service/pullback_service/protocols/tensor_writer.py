@@ -21,31 +21,23 @@ PIECE = 2**16
 """Elements that are written at a time."""
 
 
-class Written(dict[str, Any]):
-    """A tensor in full form, and how many bytes of JSON its data take."""
-
-    __slots__ = ("size",)
-
-    size: int
-
-
-def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> Written:
+def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> dict[str, Any]:
     """The tensor in full form; `data` is ready-made JSON for orjson."""
-    dense = _dense(tensor)
-    written = Written(dtype=DTYPE_NAMES[dense.dtype], shape=list(dense.shape))
+    written, pieces = full_form(tensor, encoding)
+    return written | {"data": orjson.Fragment(b"".join(pieces))}
+
+
+def full_form(tensor: Tensor, encoding: Encoding) -> tuple[dict[str, Any], list[bytes]]:
+    """The tensor in full form but for its data, and the JSON of these, in pieces."""
+    dense = dense_of(tensor)
+    written: dict[str, Any] = {"dtype": DTYPE_NAMES[dense.dtype], "shape": list(dense.shape)}
     if encoding == "base64":
         bits = dense.view(torch.uint16) if dense.dtype == torch.bfloat16 else dense
-        # For a text rather than a fragment, orjson would set aside eight times as much.
-        text = b"".join((b'"', base64.b64encode(bits.numpy().tobytes()), b'"'))
-        written["encoding"] = "base64"
-    else:
-        text = _numbers(_array(dense))
-    written["data"] = orjson.Fragment(text)
-    written.size = len(text)
-    return written
+        return written | {"encoding": "base64"}, [b'"', base64.b64encode(bits.numpy().tobytes()), b'"']
+    return written, _numbers(_array(dense))
 
 
-def _dense(tensor: Tensor) -> Tensor:
+def dense_of(tensor: Tensor) -> Tensor:
     """The tensor's own elements in C order: no lazy conjugate, negation or zero, no sparse layout."""
     if tensor._is_zerotensor():
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
@@ -69,11 +61,11 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return tensor.numpy()
 
 
-def _numbers(array: NDArray[Any]) -> bytes:
-    """The elements as nested lists, piece by piece: orjson crashes where memory for its text ends, join raises."""
+def _numbers(array: NDArray[Any]) -> list[bytes]:
+    """The elements as nested lists, piece by piece: orjson crashes where memory for its text ends."""
     if array.ndim == 0:
-        return _piece(array.reshape(1))[1:-1]
-    return _piece(array) if array.size <= PIECE else b"".join(_pieces(array))
+        return [_piece(array.reshape(1))[1:-1]]
+    return [_piece(array)] if array.size <= PIECE else list(_pieces(array))
 
 
 def _pieces(array: NDArray[Any]) -> Iterator[bytes]:

@@ -6,7 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
+from pullback_service.forms import PLAIN, Forms
 from pullback_service.workers.shared import SharedBytes
+
+Piece = bytes | memoryview
+"""Some bytes of an answer; a view is one of bytes."""
 
 NEEDS_ISOLATION = 0
 """The status of a reply that is none: the call wants a process of its own. The body names the nodes, as JSON."""
@@ -25,6 +29,7 @@ class Call:
 
     operation: str
     body: bytes | SharedBytes
+    forms: Forms = PLAIN
 
     def buffer(self) -> bytes | memoryview:
         """The bytes, wherever they are."""
@@ -54,7 +59,7 @@ class Answer:
 class Reply:
     """An HTTP status, the bytes of the answer, and how long its phases took.
 
-    The body of a large answer may be `shared` instead.
+    The body of a large answer is in `pieces` where it was made, which go as they are sent, and `shared` behind that.
     """
 
     status: int
@@ -63,6 +68,12 @@ class Reply:
     shared: Answer | None = None
     rides: bool = False
     """Calls like this one may be sent together: they are answered in one run, or each in next to no time."""
+    pieces: list[Piece] | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the body, or of its pieces."""
+        return len(self.body) if self.pieces is None else sum(map(len, self.pieces))
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def _admit(digest: bytes, line: Line) -> None:
 def _were_large(calls: Sequence[Call], replies: Sequence[Reply]) -> bool:
     """Whether these calls may have left memory in pieces; a problem may be that of memory."""
     return any(isinstance(call.body, SharedBytes) for call in calls) or any(
-        len(reply.body) > INLINE_BYTES or reply.status != 200 for reply in replies
+        reply.size > INLINE_BYTES or reply.status != 200 for reply in replies
     )
 
 

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pullback_schemas.problems import problem_classes
+from pullback_service.forms import Forms
 from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, NEEDS_ROOM, Call, Reply
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 GREETING = struct.Struct("!H")
 BATCH = struct.Struct("!BBB")
-CALL = struct.Struct("!BBQ")
+CALL = struct.Struct("!BBBQ")
 REPLY = struct.Struct("!HBHQ")
 NOTE = struct.Struct("!I32s")
 """At the start of the memory for answers, so that it outlives the worker: the call's number, its graph's digest."""
@@ -60,25 +61,27 @@ class CallHead(NamedTuple):
 
     operation_size: int
     body_is_shared: bool
+    forms: Forms
     body_size: int
 
 
 def pack_call(call: Call) -> bytes:
     """A call but for its body."""
     operation = call.operation.encode()
-    return CALL.pack(len(operation), _BODY_IS_SHARED * isinstance(call.body, SharedBytes), len(call.body)) + operation
+    flags = _BODY_IS_SHARED * isinstance(call.body, SharedBytes)
+    return CALL.pack(len(operation), flags, call.forms.pack(), len(call.body)) + operation
 
 
 def unpack_call_head(data: bytes) -> CallHead:
     """The head of a call."""
-    operation_size, flags, body_size = CALL.unpack(data)
-    return CallHead(operation_size, bool(flags & _BODY_IS_SHARED), body_size)
+    operation_size, flags, forms, body_size = CALL.unpack(data)
+    return CallHead(operation_size, bool(flags & _BODY_IS_SHARED), Forms.unpack(forms), body_size)
 
 
 def pack_reply_head(reply: Reply, timing_size: int, *, is_shared: bool, is_last: bool) -> bytes:
     """The head of a reply."""
     flags = _IS_SHARED * is_shared | _IS_LAST * is_last | _RIDES * reply.rides
-    return REPLY.pack(reply.status, flags, timing_size, len(reply.body))
+    return REPLY.pack(reply.status, flags, timing_size, reply.size)
 
 
 class ReplyHead(NamedTuple):

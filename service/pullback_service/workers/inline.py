@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -55,7 +56,8 @@ class InlineWorkers(AbstractWorkers):
         assert self._engine is not None, "start() comes first"
         self._busy += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.answer, call)
+            reply = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.answer, call)
+            return replace(reply, body=b"".join(reply.pieces), pieces=None) if reply.pieces else reply
         finally:
             self._busy -= 1
 

@@ -65,10 +65,9 @@ class Line:
     def _call(self, descriptors: list[int]) -> Call:
         head = unpack_call_head(self._next(CALL.size))
         operation = self._next(head.operation_size).decode()
-        is_shared = head.body_is_shared
-        return Call(
-            operation, SharedBytes(descriptors.pop(0), head.body_size) if is_shared else self._next(head.body_size)
-        )
+        if head.body_is_shared:
+            return Call(operation, SharedBytes(descriptors.pop(0), head.body_size), head.forms)
+        return Call(operation, self._next(head.body_size), head.forms)
 
     def note(self, digest: bytes) -> None:
         """Leave word of the graph that runs from now on, for the case that it ends this process."""
@@ -80,19 +79,23 @@ class Line:
         pieces: list[bytes] = []
         for number, reply in enumerate(replies, 1):
             timing = reply.server_timing.encode()
-            is_shared = len(reply.body) > INLINE_BYTES
+            is_shared = reply.size > INLINE_BYTES
             ends = is_last and number == len(replies)
             pieces += [pack_reply_head(reply, len(timing), is_shared=is_shared, is_last=ends), timing]
             if is_shared:
-                self._share(reply.body)
+                self._share(reply)
             else:
                 pieces.append(reply.body)
         self._connection.sendall(b"".join(pieces))
 
-    def _share(self, body: bytes) -> None:
+    def _share(self, reply: Reply) -> None:
+        """Write a large body, piece by piece, into the memory file for answers."""
         assert self._answers is not None
         os.lseek(self._answers.descriptor, NOTE.size, os.SEEK_SET)
-        self._answers.append(body)
+        pieces = [reply.body] if reply.pieces is None else reply.pieces
+        pieces.reverse()
+        while pieces:
+            self._answers.append(pieces.pop())
         self._answers = None
 
     def _next(self, size: int) -> bytes:

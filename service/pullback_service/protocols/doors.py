@@ -1,0 +1,31 @@
+"""The way in and the way out: the form of a body is chosen here, and known nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pullback_service.forms import PLAIN, Form, Forms
+from pullback_service.protocols.answer import Answer
+from pullback_service.protocols.native_json import Piece, write_json
+from pullback_service.protocols.strict_json import parse_json
+
+WRITERS: Final = {Form.JSON: write_json}
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The bytes of a request, and the forms that they and the answer have."""
+
+    body: bytes | memoryview
+    forms: Forms = PLAIN
+
+
+def read_request(sent: Sent) -> Any:
+    """The value that a body holds. Raises what is wrong with its form."""
+    return parse_json(sent.body)
+
+
+def write_answer(answer: Answer, form: Form, max_bytes: int) -> list[Piece]:
+    """The answer in pieces of bytes. Raises LimitExceeded, or MemoryError."""
+    return WRITERS[form](answer, max_bytes)
