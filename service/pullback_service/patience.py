@@ -8,37 +8,40 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
+TICK_S = 0.001
+"""Timers may ring so much too early."""
+
 
 class Patience:
-    """Calls back after a fixed time, unless it was told before that the matter has ended."""
+    """Tells blocks that they have taken a fixed time, unless they ended before."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._waiting: dict[Callable[[], None], float] = {}  # the oldest first, since all wait equally long
+        self._waiting: dict[AbstractInterruption, float] = {}  # the oldest first, since all wait equally long
         self._is_armed = False
 
-    def begin(self, act: Callable[[], None]) -> None:
-        """Call `act` after the time."""
+    def begin(self, block: AbstractInterruption) -> None:
+        """Tell `block` after the time."""
         loop = asyncio.get_running_loop()
-        self._waiting[act] = at = loop.time() + self.seconds
+        self._waiting[block] = at = loop.time() + self.seconds
         if not self._is_armed:
             self._is_armed = True
             loop.call_at(at, self._ring)
 
-    def end(self, act: Callable[[], None]) -> None:
-        """Do not, if it has not been called yet."""
-        self._waiting.pop(act, None)
+    def end(self, block: AbstractInterruption) -> None:
+        """Do not, if it has not been told yet."""
+        self._waiting.pop(block, None)
 
     def _ring(self) -> None:
         loop = asyncio.get_running_loop()
-        self._is_armed = False
-        for act, at in list(self._waiting.items()):
-            if at > loop.time():
-                self._is_armed = True
+        while self._waiting:
+            block, at = next(iter(self._waiting.items()))
+            if at > loop.time() + TICK_S:
                 loop.call_at(at, self._ring)
                 return
-            del self._waiting[act]
-            act()
+            del self._waiting[block]
+            block.on_overdue()
+        self._is_armed = False
 
 
 class AbstractInterruption(ABC):
@@ -62,10 +65,10 @@ class AbstractInterruption(ABC):
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._patience.begin(self.on_overdue)
+        self._patience.begin(self)
 
     def __exit__(self, *_: object) -> None:
-        self._patience.end(self.on_overdue)
+        self._patience.end(self)
         if self._is_due:
             self._task.uncancel()
             raise self._error() from None
@@ -77,3 +80,30 @@ class Bounded(AbstractInterruption):
     @override
     def on_overdue(self) -> None:
         self.interrupt()
+
+
+class Deadline(AbstractInterruption):
+    """A block that may not take longer than `seconds`, for which a timer runs only once the patience is over."""
+
+    def __init__(self, patience: Patience, seconds: float, error: Callable[[], Exception]) -> None:
+        super().__init__(patience, error)
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    @override
+    def on_overdue(self) -> None:
+        left = self._seconds - self._patience.seconds
+        self._timer = asyncio.get_running_loop().call_later(left, self.interrupt)
+
+    @override
+    def __enter__(self) -> None:
+        super().__enter__()
+        if self._seconds <= self._patience.seconds:
+            self._patience.end(self)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.interrupt)
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().__exit__()

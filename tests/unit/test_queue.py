@@ -9,6 +9,7 @@ import pytest
 from pullback_schemas.problems import Busy
 from pullback_service.workers.base import Call
 from pullback_service.workers.queue import Queue, Turn
+from pullback_service.workers.shared import SharedBytes
 
 SOON_S = 5
 
@@ -26,8 +27,9 @@ class Crowd:
         self.order: list[str] = []
 
     async def call(self, caller: str, *, is_large: bool = False, seconds: float = SOON_S) -> None:
-        deadline = asyncio.get_running_loop().time() + seconds
-        await self.queue.enter(Turn(Call("forward", b""), caller, is_large), deadline=deadline)
+        body = SharedBytes.empty() if is_large else b""
+        async with asyncio.timeout(seconds):
+            await self.queue.enter(Turn(Call("forward", body), caller))
         self.order.append(caller)
 
     async def come(self, *callers: str, is_large: bool = False) -> list[asyncio.Task[None]]:
@@ -133,11 +135,11 @@ def test_a_slot_that_comes_in_the_moment_of_giving_up_goes_to_the_next():
     assert asyncio.run(scenario()) == ["running", "stays"]
 
 
-def test_waiting_ends_at_the_deadline():
+def test_whoever_is_told_to_wait_no_longer_is_gone():
     async def scenario() -> int:
         crowd = Crowd(1)
         await crowd.call("running")
-        with pytest.raises(Busy):
+        with pytest.raises(TimeoutError):
             await crowd.call("late", seconds=0.01)
         return crowd.queue.waiting
 

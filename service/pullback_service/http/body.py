@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import lru_cache
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
 from pullback_service.forms import PLAIN, Forms
-from pullback_service.http.head import Head
+from pullback_service.http.head import Head, Media
 from pullback_service.http.holdings import Holdings
 from pullback_service.patience import Bounded, Patience
 from pullback_service.settings import Settings
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 JSON = "application/json"
+KNOWN_MEDIA = 256
 _ACCEPTED = {"*/*", "application/*", JSON}
 
 
-def check_media(head: Head) -> Forms:
+@lru_cache(KNOWN_MEDIA)
+def check_media(media_headers: Media) -> Forms:
     """The body is JSON, not compressed, and so may the answer be. No content type at all counts as JSON."""
-    media = _text(head.content_type, JSON).split(";")[0].strip().lower()
+    media = _text(media_headers.content_type, JSON).split(";")[0].strip().lower()
     if media != JSON:
         raise UnsupportedMediaType(
             f"The content type {media[:64]!r} is not served.",
@@ -29,12 +32,12 @@ def check_media(head: Head) -> Forms:
             got=media[:64],
             hint="Send the header content-type: application/json.",
         )
-    encoding = _text(head.content_encoding, "identity").strip().lower()
+    encoding = _text(media_headers.content_encoding, "identity").strip().lower()
     if encoding != "identity":
         raise UnsupportedMediaType(
             f"The content encoding {encoding[:64]!r} is not served.", expected="identity", got=encoding[:64]
         )
-    accept = _text(head.accept, "*/*")
+    accept = _text(media_headers.accept, "*/*")
     ranges = {part.split(";")[0].strip().lower() for part in accept.split(",")}
     if ranges.isdisjoint(_ACCEPTED):
         raise NotAcceptable(
@@ -45,15 +48,20 @@ def check_media(head: Head) -> Forms:
     return PLAIN
 
 
-async def _arriving(receive: Receive) -> AsyncIterator[bytes]:
+async def _next(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message
+
+
+async def _arriving(first: Message, receive: Receive) -> AsyncIterator[bytes]:
     """The body piece by piece. Raises ClientDisconnect."""
-    is_whole = False
-    while not is_whole:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+    message = first
+    yield message.get("body", b"")
+    while message.get("more_body", False):
+        message = await _next(receive)
         yield message.get("body", b"")
-        is_whole = not message.get("more_body", False)
 
 
 def _text(value: bytes | None, default: str) -> str:
@@ -65,6 +73,7 @@ class Bodies:
 
     def __init__(self, settings: Settings, holdings: Holdings) -> None:
         self._max_bytes = settings.max_body_bytes
+        self._max_small = min(INLINE_BYTES, self._max_bytes)
         self._patience = Patience(settings.body_timeout_s)
         self._holdings = holdings
 
@@ -79,7 +88,11 @@ class Bodies:
             raise self._too_large()
         try:
             with Bounded(self._patience, self._late):
-                return await self._collect(_arriving(receive))
+                first = await _next(receive)
+                body: bytes = first.get("body", b"")
+                if len(body) <= self._max_small and not first.get("more_body", False):
+                    return body
+                return await self._collect(_arriving(first, receive))
         except OSError as error:
             raise Busy(f"There is no room for the body now: {error.strerror}.", hint="Try again soon.") from None
 

@@ -48,7 +48,7 @@ class Computing:
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not allowed here.", expected="POST", got=scope["method"])
         head = Head.of(scope)
-        forms = check_media(head)
+        forms = check_media(head.media)
         terms = terms_of(head, self._deadline_s)
         body = await self._bodies.read(head, receive)
         try:

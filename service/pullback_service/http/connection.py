@@ -78,8 +78,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         self._stop_timer()
-        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
-        if has_body and self.parser.should_upgrade():  # the parser would take the body for another protocol's
+        if self.parser.should_upgrade() and self._has_body:  # the parser would take the body for another protocol's
             self._refuse(NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone."))
             return
         super().on_headers_complete()
@@ -87,6 +86,10 @@ class Connection(HttpToolsProtocol):
     @override
     def send_400_response(self, msg: str) -> None:
         self._refuse(NotHttp(msg))
+
+    @property
+    def _has_body(self) -> bool:
+        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
     @property
     def _is_answering(self) -> bool:

@@ -7,25 +7,30 @@ from typing import NamedTuple
 from starlette.types import Scope
 
 
-class Head(NamedTuple):
-    """The headers that matter, each None where it was not sent, as the bytes that came."""
+class Media(NamedTuple):
+    """The headers on how bodies are written, each None where it was not sent, as the bytes that came."""
 
-    content_type: bytes | None
-    content_encoding: bytes | None
+    content_type: bytes | None = None
+    content_encoding: bytes | None = None
+    accept: bytes | None = None
+
+
+class Head(NamedTuple):
+    """The headers that matter, and the client's address."""
+
+    media: Media
     content_length: bytes | None
-    accept: bytes | None
     timeout: bytes | None
     caller: str
 
     @classmethod
     def of(cls, scope: Scope) -> Head:
         """Read from an ASGI scope. Of a header that came twice, the last one counts."""
-        sent = dict(scope["headers"])
+        sent = dict(scope["headers"]).get
+        client = scope.get("client")
         return cls(
-            sent.get(b"content-type"),
-            sent.get(b"content-encoding"),
-            sent.get(b"content-length"),
-            sent.get(b"accept"),
-            sent.get(b"pullback-timeout"),
-            scope["client"][0] if scope.get("client") else "",
+            Media(sent(b"content-type"), sent(b"content-encoding"), sent(b"accept")),
+            sent(b"content-length"),
+            sent(b"pullback-timeout"),
+            client[0] if client else "",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pullback_service.forms import PLAIN, Forms
 from pullback_service.workers.shared import SharedBytes
@@ -23,8 +23,7 @@ NEEDS_ROOM = 2
 """Likewise: the answer is too large to be sent beside others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """An operation and the bytes it is about; large ones are shared, and sealed."""
 
     operation: str
@@ -36,8 +35,7 @@ class Call:
         return self.body.view() if isinstance(self.body, SharedBytes) else self.body
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """Who calls, and how many seconds they will wait."""
 
     caller: str
@@ -55,8 +53,7 @@ class Answer:
         return len(self.memory) - self.start
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An HTTP status, the bytes of the answer, and how long its phases took.
 
     The body of a large answer is in `pieces` where it was made, which go as they are sent, and `shared` behind that.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -57,7 +56,7 @@ class InlineWorkers(AbstractWorkers):
         self._busy += 1
         try:
             reply = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.answer, call)
-            return replace(reply, body=b"".join(reply.pieces), pieces=None) if reply.pieces else reply
+            return reply._replace(body=b"".join(reply.pieces), pieces=None) if reply.pieces else reply
         finally:
             self._busy -= 1
 

@@ -82,7 +82,8 @@ class Pool:
             self._arrived.clear()
             await self._arrived.wait()
         worker = self._idle.pop()
-        self._fill()
+        if self.role.is_single_use:  # a lent one counts as gone
+            self._fill()
         return worker
 
     def give_back(self, worker: Worker) -> None:

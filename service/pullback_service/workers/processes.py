@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from typing_extensions import override
 
 from pullback_schemas.problems import Busy, DeadlineExceeded, ProblemError, WorkerDied
+from pullback_service.patience import Deadline, Patience
 from pullback_service.settings import Settings
 from pullback_service.workers.base import (
     NEEDS_DEVICE,
@@ -29,12 +31,14 @@ from pullback_service.workers.pool import Pool
 from pullback_service.workers.quarantine import Quarantine
 from pullback_service.workers.queue import Queue, Stranded, Turn
 from pullback_service.workers.riding import Company
-from pullback_service.workers.shared import SharedBytes
 from pullback_service.workers.worker import LOST, Worker
 
 log = logging.getLogger(__name__)
 
 SPARES = 1
+PATIENCE_S = 0.02
+"""Calls that are answered within it cost no timer."""
+
 FINISH_S = 0.25
 """How long a worker may go on with a call whose caller has gone, or whose deadline has passed."""
 
@@ -52,14 +56,6 @@ class Station:
         return self.queue.taken + self.queue.waiting
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """When a call has to be done, by the event loop's clock, and how many seconds that left it."""
-
-    at: float
-    allowed_s: float
-
-
 class ProcessWorkers(AbstractWorkers):
     """A pool of ordinary workers, a spare for graphs with isolated operators, and a worker for each GPU.
 
@@ -75,6 +71,7 @@ class ProcessWorkers(AbstractWorkers):
         self._opening: asyncio.Task[None] | None = None
         self._quarantine = Quarantine(settings.quarantine_s)
         self._company = Company()
+        self._patience = Patience(PATIENCE_S)
         self._finishing: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._has_given_up = False
@@ -134,39 +131,44 @@ class ProcessWorkers(AbstractWorkers):
     async def run(self, call: Call, terms: Terms) -> Reply:
         if self._is_draining:
             raise Busy("The service is about to end.", hint="Another one may take over.")
-        deadline = Deadline(asyncio.get_running_loop().time() + terms.timeout_s, terms.timeout_s)
-        reply = await self._run_at(self._cpu, call, terms.caller, deadline)
-        if reply.status == NEEDS_DEVICE:
-            return await self._run_at(self._named(reply.body.decode()), call, terms.caller, deadline)
-        return reply
+        turn = Turn(call, terms.caller)
+        with Deadline(self._patience, terms.timeout_s, partial(_overrun, turn, terms.timeout_s)):
+            reply = await self._run_at(self._cpu, turn)
+            if reply.status == NEEDS_DEVICE:
+                return await self._run_at(self._named(reply.body.decode()), turn)
+            return reply
 
     def _named(self, device: str) -> Station:
         """Where a call is to run that an ordinary worker sent on; its name was checked."""
         return min(self._gpus.values(), key=lambda gpu: gpu.load) if device == ANY_GPU else self._gpus[device]
 
-    async def _run_at(self, station: Station, call: Call, caller: str, deadline: Deadline) -> Reply:
-        """The answer of this station: on its own slot, or on that of a call with which it may run."""
-        turn = Turn(call, caller, isinstance(call.body, SharedBytes), self._key_of(call, caller))
-        try:
-            granted = await station.queue.enter(turn, deadline=deadline.at)
+    async def _run_at(self, station: Station, turn: Turn) -> Reply:
+        """The answer of this station: in a slot of its own, or in that of a call with which it may run."""
+        turn.has_begun = False
+        companions: list[Turn] = []
+        if not station.queue.enter_at_once(turn):
+            granted = await self._enter(station, turn)
             if isinstance(granted, Reply):
                 return granted
-        except Stranded:
-            turn = Turn(call, caller, turn.is_large)
-            granted = await station.queue.enter(turn, deadline=deadline.at)
-        assert not isinstance(granted, Reply)
+            companions = granted
         try:
-            reply = await self._run_ordinary(station.pool, turn, granted, deadline)
+            reply = await self._run_ordinary(station.pool, turn, companions)
             if reply.status == NEEDS_ISOLATION:
-                return await self._run_alone(turn, read_isolation(reply.body), deadline)
+                return await self._run_alone(turn, read_isolation(reply.body))
             return reply
         finally:
-            for companion in granted:
+            for companion in companions:
                 companion.settle(Stranded())
             station.queue.leave(is_large=turn.is_large)
 
-    def _key_of(self, call: Call, caller: str) -> bytes | None:
-        return None if self._quarantine.refused(caller) else self._company.key_of(call)
+    async def _enter(self, station: Station, turn: Turn) -> list[Turn] | Reply:
+        is_welcome = self._company.is_welcome(turn.part) and not self._quarantine.refused(turn.caller)
+        turn.key = turn.part if is_welcome else None
+        try:
+            return await station.queue.enter(turn)
+        except Stranded:
+            turn.key = None
+            return await station.queue.enter(turn)
 
     @override
     def readiness(self) -> Readiness:
@@ -205,10 +207,10 @@ class ProcessWorkers(AbstractWorkers):
             for name, state in gpu.pool.fences.items()
         }
 
-    async def _run_ordinary(self, pool: Pool, turn: Turn, companions: list[Turn], deadline: Deadline) -> Reply:
+    async def _run_ordinary(self, pool: Pool, turn: Turn, companions: list[Turn]) -> Reply:
         for others in (companions, []):
             try:
-                return await self._run_in(pool, turn, others, deadline)
+                return await self._run_in(pool, turn, others)
             except LOST as error:
                 log.warning("a worker was lost in the middle of a request: %r", error)
                 for companion in others:
@@ -218,32 +220,30 @@ class ProcessWorkers(AbstractWorkers):
             hint="The graph probably makes PyTorch crash. Other requests are not affected.",
         )
 
-    async def _run_alone(self, turn: Turn, isolation: Isolation, deadline: Deadline) -> Reply:
+    async def _run_alone(self, turn: Turn, isolation: Isolation) -> Reply:
         """The answer of a fresh process. It is not tried again: what crashed once, crashes."""
         try:
-            reply = await self._run_in(self._alone, turn, [], deadline)
+            reply = await self._run_in(self._alone, turn, [])
         except LOST:
             raise crashed(isolation) from None
         if reply.status == NEEDS_ISOLATION:  # it was told that it is alone, and has lost its mind
             raise crashed(isolation)
         return reply
 
-    async def _run_in(self, pool: Pool, turn: Turn, companions: list[Turn], deadline: Deadline) -> Reply:
-        worker = None
-        refused = self._quarantine.refused(turn.caller)
+    async def _run_in(self, pool: Pool, turn: Turn, companions: list[Turn]) -> Reply:
+        worker = await pool.take()
+        turn.has_begun = True
+        for companion in companions:
+            companion.has_begun = True
         try:
-            async with asyncio.timeout_at(deadline.at):
-                worker = await pool.take()
-                worker.send([turn.call, *(other.call for other in companions)], refused)
-                reply = await worker.receive()
-                self._company.learn(turn.call, reply)
+            worker.send([turn.call, *[other.call for other in companions]], self._quarantine.refused(turn.caller))
+            reply = await worker.receive()
+            self._company.learn(turn.part, reply)
+            if companions:
                 await _deliver(worker, companions)
         except BaseException as error:
-            if worker is not None:
-                self._part_from(worker, pool, companions, error)
-            if isinstance(error, TimeoutError):
-                raise _overrun(worker, deadline) from None
-            if worker is not None and isinstance(error, LOST):
+            self._part_from(worker, pool, companions, error)
+            if isinstance(error, LOST):
                 await self._ask_why(worker, turn.caller)
             raise
         pool.give_back(worker)
@@ -251,7 +251,7 @@ class ProcessWorkers(AbstractWorkers):
 
     def _part_from(self, worker: Worker, pool: Pool, companions: list[Turn], error: BaseException) -> None:
         """The worker is done with, unless it was only the caller who did not wait: then it may be about to finish."""
-        if worker.is_computing and isinstance(error, TimeoutError | asyncio.CancelledError):
+        if worker.is_computing and isinstance(error, asyncio.CancelledError):
             task = asyncio.create_task(_let_finish(worker, pool, companions[:]))
             companions.clear()  # that task has charge of them
             self._finishing.add(task)
@@ -298,7 +298,7 @@ def _forget(reply: Reply) -> None:
         reply.shared.memory.close()
 
 
-def _overrun(worker: Worker | None, deadline: Deadline) -> ProblemError:
-    if worker is None:
-        return Busy("No worker came up before the deadline.", hint="Try again soon.")
-    return DeadlineExceeded(f"The request took longer than {deadline.allowed_s:g} s.", hint="Send less work at once.")
+def _overrun(turn: Turn, timeout_s: float) -> ProblemError:
+    if turn.has_begun:
+        return DeadlineExceeded(f"The request took longer than {timeout_s:g} s.", hint="Send less work at once.")
+    return Busy("No worker came free before the deadline.", hint="Try again soon.")

@@ -19,14 +19,16 @@ class Quarantine:
     def __init__(self, seconds: float) -> None:
         self._deaths: TTLCache[tuple[str, bytes], int] = TTLCache(REMEMBERED, seconds)
         self._refused: TTLCache[str, list[bytes]] = TTLCache(REMEMBERED, seconds)
+        self._is_spotless = True
 
     def blame(self, caller: str, digest: bytes) -> None:
         """A worker ended while it ran this graph."""
         deaths = self._deaths[caller, digest] = self._deaths.get((caller, digest), 0) + 1
         if deaths >= DEATHS:
             others = [known for known in self._refused.get(caller, []) if known != digest]
+            self._is_spotless = False
             self._refused[caller] = [*others, digest][-MAX_REFUSED:]
 
     def refused(self, caller: str) -> list[bytes]:
         """The digests of the graphs that this caller may not run now."""
-        return self._refused.get(caller, []) if self._refused else []
+        return [] if self._is_spotless else self._refused.get(caller, [])

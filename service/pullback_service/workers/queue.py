@@ -3,76 +3,86 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
 from itertools import islice
 
 from pullback_schemas.problems import Busy
 from pullback_service.workers.base import Call, Reply
-from pullback_service.workers.riding import MOST_TOGETHER
+from pullback_service.workers.riding import MOST_TOGETHER, graph_part
+from pullback_service.workers.shared import SharedBytes
 
 
 class Stranded(Exception):
     """The call was to be answered with others, and was not; it may still be answered alone."""
 
 
-@dataclass(eq=False, slots=True)
 class Turn:
-    """A call that waits. `key`: calls of one key may run together with the first of them, in its slot.
+    """A call on its way. Those of one `key` may run together with the first of them, in its slot."""
 
-    `granted` is the slot, with those that run with this call; or the reply, if it ran with another one.
-    """
+    __slots__ = ("call", "caller", "granted", "has_begun", "is_large", "key", "part")
 
-    call: Call
-    caller: str
-    is_large: bool
-    key: bytes | None = None
-    granted: asyncio.Future[list[Turn] | Reply] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    def __init__(self, call: Call, caller: str) -> None:
+        self.call = call
+        self.caller = caller
+        self.is_large = isinstance(call.body, SharedBytes)
+        self.part = graph_part(call)
+        self.key: bytes | None = None
+        self.has_begun = False
+        """Whether a worker has had it."""
+        self.granted: asyncio.Future[list[Turn] | Reply] | None = None
+        """What it waits for: the slot, with those that run with this call; or the reply, if it ran with another one."""
 
     def settle(self, outcome: list[Turn] | Reply | Exception) -> None:
         """What has become of it, unless nobody waits for it any more."""
-        if self.granted.done():
+        if self.granted is None or self.granted.done():  # nobody waits
             return
         if isinstance(outcome, Exception):
             self.granted.set_exception(outcome)
         else:
             self.granted.set_result(outcome)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether somebody still waits for what becomes of it."""
+        return self.granted is not None and not self.granted.done()
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether the call was given a slot."""
+        granted = self.granted
+        if granted is None or not granted.done() or granted.cancelled() or granted.exception() is not None:
+            return False
+        return not isinstance(granted.result(), Reply)
+
 
 class Lane:
     """Calls that wait, each caller's in their order; callers take turns."""
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[str, deque[Turn]] = OrderedDict()
+        self._callers: OrderedDict[str, dict[Turn, None]] = OrderedDict()
         self._alike: dict[bytes, dict[Turn, None]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._callers)
 
+    def __contains__(self, turn: Turn) -> bool:
+        return turn in self._callers.get(turn.caller, ())
+
     def join(self, turn: Turn) -> None:
         """Wait behind the caller's other calls."""
-        self._callers.setdefault(turn.caller, deque()).append(turn)
+        self._callers.setdefault(turn.caller, {})[turn] = None
         if turn.key is not None:
             self._alike.setdefault(turn.key, {})[turn] = None
 
     def next(self) -> Turn:
-        """The first call of the caller whose turn it is."""
+        """The first call of the caller whose turn it is, which still waits."""
         caller, turns = next(iter(self._callers.items()))
-        turn = turns.popleft()
         self._callers.move_to_end(caller)
-        self._forget(turn)
-        return turn
+        return next(iter(turns))
 
-    def company(self, turn: Turn, most: int) -> list[Turn]:
-        """Calls that may run with this one, which wait no longer."""
-        if turn.key is None:
-            return []
-        others = list(islice(self._alike.get(turn.key, ()), most))
-        for other in others:
-            self.leave(other)
-        return others
+    def alike(self, turn: Turn, most: int) -> list[Turn]:
+        """Others that may run with this one, which still wait."""
+        return [] if turn.key is None else list(islice(self._alike.get(turn.key, ()), most))
 
     def clear(self) -> list[Turn]:
         """Everyone leaves."""
@@ -83,19 +93,13 @@ class Lane:
 
     def last_of(self, caller: str) -> Turn | None:
         """The caller's newest call."""
-        return self._callers[caller][-1] if caller in self._callers else None
+        return next(reversed(self._callers[caller])) if caller in self._callers else None
 
-    def leave(self, turn: Turn) -> bool:
-        """Wait no longer; whether the call was waiting."""
-        turns = self._callers.get(turn.caller, deque())
-        if turn not in turns:
-            return False
-        turns.remove(turn)
-        self._forget(turn)
-        return True
-
-    def _forget(self, turn: Turn) -> None:
-        if not self._callers[turn.caller]:
+    def leave(self, turn: Turn) -> None:
+        """Wait no longer."""
+        turns = self._callers[turn.caller]
+        del turns[turn]
+        if not turns:
             del self._callers[turn.caller]
         if turn.key is not None:
             alike = self._alike[turn.key]
@@ -115,58 +119,62 @@ class Queue:
         self._max_large = max(1, slots - 1)
         self._max_waiting = max_waiting
         self._small, self._large = Lane(), Lane()
-        self._waiting: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._large_taken = 0
         self._large_is_next = False
-        self.taken = 0
-
-    @property
-    def waiting(self) -> int:
+        self.waiting = 0
         """How many wait."""
-        return self._waiting.total()
+        self.taken = 0
 
     @property
     def is_full(self) -> bool:
         """Whether a call would be refused."""
         return self.taken >= self._slots and self.waiting >= self._max_waiting
 
-    async def enter(self, turn: Turn, *, deadline: float) -> list[Turn] | Reply:
+    def enter_at_once(self, turn: Turn) -> bool:
+        """Whether there was a slot, which is to be left again."""
+        if self._lane(turn.is_large) or not self._is_open(is_large=turn.is_large):
+            return False
+        self._take(is_large=turn.is_large)
+        return True
+
+    async def enter(self, turn: Turn) -> list[Turn] | Reply:
         """A slot, to be left again, and the calls that run with this one; or the reply, if it ran with another.
 
-        Raises Busy when too many wait already, or none comes free before the deadline; Stranded when it was to run
-        with another and did not.
+        Cancelled, it waits no longer. Raises Busy when too many wait already, Stranded when it was to run with another
+        and did not.
         """
-        lane = self._lane(turn.is_large)
-        if not lane and self._is_open(is_large=turn.is_large):
-            self._take(is_large=turn.is_large)
+        if self.enter_at_once(turn):
             return []
         self._make_room(turn.caller)
+        lane = self._lane(turn.is_large)
+        turn.granted = asyncio.get_running_loop().create_future()
         lane.join(turn)
-        self._waiting[turn.caller] += 1
+        self._counts[turn.caller] += 1
+        self.waiting += 1
         try:
-            async with asyncio.timeout_at(deadline):
-                return await turn.granted
-        except BaseException as error:
-            if lane.leave(turn):
-                self._forget(turn.caller)
-            elif has_slot(turn):
+            return await turn.granted
+        except BaseException:
+            if turn in lane:
+                self._leave(lane, turn)
+            elif turn.has_slot:
                 self.leave(is_large=turn.is_large)  # it came in the very moment
-            if isinstance(error, TimeoutError):
-                raise Busy("No worker came free before the deadline.", hint="Try again soon.") from None
             raise
 
     def leave(self, *, is_large: bool) -> None:
         """The call is done."""
         self.taken -= 1
         self._large_taken -= is_large
-        self._admit()
+        if self.waiting:
+            self._admit()
 
     def close(self) -> None:
         """Whoever waits gets Busy."""
         for lane in (self._small, self._large):
             for turn in lane.clear():
                 turn.settle(Busy("The service is about to end.", hint="Another one may take over."))
-        self._waiting.clear()
+        self._counts.clear()
+        self.waiting = 0
 
     def _is_open(self, *, is_large: bool) -> bool:
         return self.taken < self._slots and not (is_large and self._large_taken >= self._max_large)
@@ -175,10 +183,12 @@ class Queue:
         self.taken += 1
         self._large_taken += is_large
 
-    def _forget(self, caller: str) -> None:
-        self._waiting[caller] -= 1
-        if not self._waiting[caller]:
-            del self._waiting[caller]
+    def _leave(self, lane: Lane, turn: Turn) -> None:
+        lane.leave(turn)
+        self.waiting -= 1
+        self._counts[turn.caller] -= 1
+        if not self._counts[turn.caller]:
+            del self._counts[turn.caller]
 
     def _admit(self) -> None:
         """Give free slots to those that wait; the two sizes take turns."""
@@ -190,17 +200,18 @@ class Queue:
                 return
             is_large = self._large_is_next if self._large_is_next in may_run else may_run[0]
             self._large_is_next = not is_large
-            turn = self._lane(is_large).next()
-            self._forget(turn.caller)
-            if not turn.granted.done():
+            lane = self._lane(is_large)
+            turn = lane.next()
+            self._leave(lane, turn)
+            if turn.is_waiting:
                 self._take(is_large=is_large)
-                turn.settle(self._company(turn))
+                turn.settle(self._company_of(lane, turn))
 
-    def _company(self, turn: Turn) -> list[Turn]:
-        others = self._small.company(turn, MOST_TOGETHER - 1)
+    def _company_of(self, lane: Lane, turn: Turn) -> list[Turn]:
+        others = lane.alike(turn, MOST_TOGETHER - 1)
         for other in others:
-            self._forget(other.caller)
-        return others
+            self._leave(lane, other)
+        return [other for other in others if other.is_waiting]
 
     def _lane(self, is_large: bool) -> Lane:
         return self._large if is_large else self._small
@@ -209,20 +220,12 @@ class Queue:
         """In a full queue, the newest call of whoever has most in it gives way to a caller with less."""
         if self.waiting < self._max_waiting:
             return
-        greediest, count = self._waiting.most_common(1)[0] if self._waiting else ("", 0)
-        if count <= self._waiting[caller] + 1:
+        greediest, count = self._counts.most_common(1)[0] if self._counts else ("", 0)
+        if count <= self._counts[caller] + 1:
             raise Busy("Every worker is busy and the queue is full.", hint="Try again soon.")
         for lane in (self._large, self._small):
             turn = lane.last_of(greediest)
             if turn is not None:
-                lane.leave(turn)
-                self._forget(greediest)
+                self._leave(lane, turn)
                 turn.settle(Busy("The queue is full, and others wait with fewer.", hint="Send fewer."))
                 return
-
-
-def has_slot(turn: Turn) -> bool:
-    """Whether the call was given a slot."""
-    granted = turn.granted
-    is_given = granted.done() and not granted.cancelled() and granted.exception() is None
-    return is_given and not isinstance(granted.result(), Reply)

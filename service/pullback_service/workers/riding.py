@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from cachetools import LRUCache
-
 from pullback_service.workers.base import Call, Reply
 
 MOST_TOGETHER = 64
@@ -20,23 +18,26 @@ class Company:
     """
 
     def __init__(self) -> None:
-        self._welcome: LRUCache[bytes, None] = LRUCache(REMEMBERED)
+        self._welcome: dict[bytes, None] = {}
 
-    def key_of(self, call: Call) -> bytes | None:
-        """What calls have in common that may be sent together; None if this one goes alone."""
-        part = _graph_part(call)
-        return part if part in self._welcome else None
+    def is_welcome(self, part: bytes | None) -> bool:
+        """Whether calls of this graph may be sent together."""
+        return part in self._welcome
 
-    def learn(self, call: Call, reply: Reply) -> None:
+    def learn(self, part: bytes | None, reply: Reply) -> None:
         """What a worker says with its reply holds for the next calls of the same graph."""
-        part = _graph_part(call)
-        if part is not None and reply.rides:
+        if part is None or reply.rides == (part in self._welcome):
+            return
+        if reply.rides:
+            if len(self._welcome) >= REMEMBERED:
+                del self._welcome[next(iter(self._welcome))]
             self._welcome[part] = None
-        elif part is not None:
-            self._welcome.pop(part, None)
+        else:
+            del self._welcome[part]
 
 
-def _graph_part(call: Call) -> bytes | None:
+def graph_part(call: Call) -> bytes | None:
+    """What calls of the same graph begin with; None for a call that goes alone."""
     body = call.body
     if call.operation != OPERATION or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
         return None

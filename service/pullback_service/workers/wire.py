@@ -65,6 +65,13 @@ class Wire(asyncio.Protocol):
         self._expected.extend(futures)
         return futures
 
+    def expect_again(self) -> asyncio.Future[Frame]:
+        """What will hold the next reply, in place of what nobody waits for any more. Raises ConnectionError."""
+        if self._end is not None:
+            raise self._end
+        self._expected[0] = self._loop.create_future()
+        return self._expected[0]
+
     @property
     def has_sent_all(self) -> bool:
         """Whether the worker can have read all that was sent."""

@@ -50,15 +50,18 @@ class Worker:
     def send(self, calls: Sequence[Call], refused: Sequence[bytes] = ()) -> None:
         """Send calls; several at once must be small. Raises one of LOST when it cannot take them, or Busy."""
         self.served += 1
-        bodies = [call.body for call in calls]
-        descriptors = [body.descriptor for body in bodies if isinstance(body, SharedBytes)]
         has_answer_memory = self._answers is None
+        pieces = [pack_batch(len(calls), refused, has_answer_memory=has_answer_memory)]
+        descriptors: list[int] = []
+        for call in calls:
+            pieces.append(pack_call(call))
+            if isinstance(call.body, SharedBytes):
+                descriptors.append(call.body.descriptor)
+            else:
+                pieces.append(call.body)
         if self._answers is None:
             self._answers = _answer_memory()
             descriptors.append(self._answers.descriptor)
-        pieces = [pack_batch(len(calls), refused, has_answer_memory=has_answer_memory)]
-        for call in calls:
-            pieces += [pack_call(call), b"" if isinstance(call.body, SharedBytes) else call.body]
         self._waiting = self.wire.send(pieces, descriptors, len(calls))
 
     async def receive(self) -> Reply:
@@ -66,7 +69,9 @@ class Worker:
 
         Cancelled, it may be called again.
         """
-        frame = await asyncio.shield(self._waiting[0])
+        if self._waiting[0].cancelled():
+            self._waiting[0] = self.wire.expect_again()
+        frame = await self._waiting[0]
         del self._waiting[0]
         return self._read(frame)
 
