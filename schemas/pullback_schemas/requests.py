@@ -115,6 +115,11 @@ class BackwardRequest(CotangentRequest):
         default=False, description="grad_tensors, and so the gradients, have one extra leading axis"
     )
     jacobian: bool | JacobianOptions = Field(default=False, description="also answer jacobians[output][input]")
+    deterministic: bool = Field(
+        default=False,
+        description="never run together with other requests for the same graph, on which the last bits of the numbers "
+        "depend",
+    )
     explain: bool = Field(
         default=False, description="also answer, node by node in backward order, what comes in and what is passed on"
     )

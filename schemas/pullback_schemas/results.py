@@ -35,6 +35,9 @@ class Meta(Way):
         description="the relative difference of <w, Jv> and <J^T w, v> for random vectors, where it was measured",
     )
     notes: list[str] = Field(default=[], description="what is unusual about the way that was taken")
+    together: int = Field(
+        default=1, description="how many requests for one graph went through this run; see deterministic"
+    )
     plan_cached: bool = Field(description="whether graph, shapes and dtypes were known already")
     graph_sha256: str
     seed: int | None = Field(default=None, description="of the operators that drew random numbers, if any did")

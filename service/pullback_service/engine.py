@@ -12,16 +12,19 @@ import torch
 
 from pullback_schemas.problems import InternalError, OpFailed, ProblemError, ProblemsError, TooDeep
 from pullback_service.clock import Clock
+from pullback_service.forms import Form
 from pullback_service.gpu import WARM_UP_GPU, Gpu
 from pullback_service.library import Library, NeedsDevice, NeedsIsolation
+from pullback_service.operations.plain import answer_together
 from pullback_service.operations.registry import OPERATIONS
 from pullback_service.program.failures import first_sentence, is_out_of_memory, out_of_memory
 from pullback_service.program.inference import Limits
 from pullback_service.program.placing import CPU
+from pullback_service.protocols.answer import Answer
 from pullback_service.protocols.doors import Sent, write_answer
 from pullback_service.protocols.native_json import encode_problem
 from pullback_service.settings import Settings
-from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Call, Piece, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, NEEDS_ROOM, Call, Piece, Reply
 from pullback_service.workers.shared import INLINE_BYTES
 
 WARM_UP = {
@@ -52,7 +55,35 @@ class Engine:
 
     def answer_all(self, calls: Sequence[Call]) -> list[Reply]:
         """The replies to calls that came together."""
-        return [self.answer(call) for call in calls]
+        if len(calls) == 1:
+            return [self.answer(calls[0])]
+        found = self._together(calls)
+        replies = [self.answer(call) if reply is None else reply for call, reply in zip(calls, found, strict=True)]
+        return [Reply(NEEDS_ROOM, b"") if reply.size > INLINE_BYTES else reply for reply in replies]
+
+    def practise(self) -> None:
+        """Learn from the calls that were answered, for those to come."""
+        while self.library.homework:
+            self.library.homework.pop()()
+
+    def _together(self, calls: Sequence[Call]) -> list[Reply | None]:
+        """Replies to those calls that may be answered in one run."""
+        if self._gpu is not None or any(call.operation != "backward" for call in calls):
+            return [None] * len(calls)
+        try:
+            answers = answer_together(self.library, [Sent(call.buffer(), call.forms) for call in calls])
+            return [
+                None if answer is None else self._written(*answer, call.forms.wanted)
+                for answer, call in zip(answers, calls, strict=True)
+            ]
+        except Exception:  # alone, each gets its own answer, or its own problem
+            log.warning("calls could not be answered together", exc_info=True)
+            return [None] * len(calls)
+
+    def _written(self, answer: Answer, clock: Clock, form: Form) -> Reply:
+        pieces = write_answer(answer, form, self._max_answer_bytes)
+        clock.lap("encode")
+        return _reply(pieces, clock.server_timing(), rides=answer.rides)
 
     def answer(self, call: Call) -> Reply:
         """The reply to `call`; every problem is a reply too."""
@@ -81,9 +112,7 @@ class Engine:
         clock = Clock()
         try:
             answer = OPERATIONS[call.operation](self.library, Sent(call.buffer(), call.forms), clock)
-            pieces = write_answer(answer, call.forms.wanted, self._max_answer_bytes)
-            clock.lap("encode")
-            return _reply(pieces, clock.server_timing())
+            return self._written(answer, clock, call.forms.wanted)
         except (ProblemError, ProblemsError) as error:
             return Reply(*encode_problem(error))
         except NeedsIsolation as error:
@@ -134,10 +163,10 @@ class Engine:
                     log.warning("the GPU cannot do this: %s", graph)
 
 
-def _reply(pieces: list[Piece], server_timing: str) -> Reply:
+def _reply(pieces: list[Piece], server_timing: str, *, rides: bool) -> Reply:
     if sum(map(len, pieces)) > INLINE_BYTES:
         return Reply(200, b"", server_timing, pieces=pieces)
-    return Reply(200, b"".join(pieces), server_timing)
+    return Reply(200, b"".join(pieces), server_timing, rides=rides)
 
 
 def _failed(error: RuntimeError) -> OpFailed:

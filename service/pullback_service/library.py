@@ -26,6 +26,7 @@ from pullback_schemas.problems import (
     pointer_to,
     under,
 )
+from pullback_service.derivatives.joint import Joint
 from pullback_service.program.compiler import compile_program
 from pullback_service.program.inference import Limits
 from pullback_service.program.placing import CPU, place
@@ -51,6 +52,14 @@ class Source:
     translation: Translation | None
     digest: bytes
     plans: LRUCache[Any, Plan] = field(default_factory=lambda: LRUCache(PLANS))
+    joints: LRUCache[Plan, Joint] = field(default_factory=lambda: LRUCache(PLANS))
+
+    def joint_of(self, plan: Plan) -> Joint:
+        """What was learnt of one of its plans."""
+        joint = self.joints.get(plan)
+        if joint is None:
+            self.joints[plan] = joint = Joint(plan)
+        return joint
 
     @contextmanager
     def quoted(self) -> Iterator[None]:
@@ -92,6 +101,8 @@ class Library:
         """What other workers have: a call that belongs there NeedsDevice."""
         self.is_alone = False
         self.admit: Callable[[bytes], None] = lambda _: None
+        self.homework: list[Callable[[], None]] = []
+        """What is to be done once the answer is sent."""
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
 
     def source(self, graph: dict[str, Any] | str) -> Source:

@@ -17,6 +17,7 @@ from pullback_service.operations.cotangents import run_for_cotangents
 from pullback_service.operations.evaluation import Document, Evaluation
 from pullback_service.operations.explanation import explain
 from pullback_service.operations.jacobian import JacobianChoice
+from pullback_service.operations.plain import Plain, is_plain
 from pullback_service.program.plan import default_wrt
 from pullback_service.program.types import types_of
 from pullback_service.protocols.answer import Answer
@@ -24,11 +25,18 @@ from pullback_service.protocols.answer import Answer
 
 def backward(evaluation: Evaluation[BackwardRequest]) -> Answer:
     """The vector-Jacobian product, and what else is asked for, as a BackwardResult."""
-    request, clock, work = evaluation.request, evaluation.clock, Work("reverse")
+    request = evaluation.request
+    if is_plain(request):
+        return Plain(evaluation).answer()
     if request.explain and request.is_grads_batched:
         raise InvalidField(
             "One backward pass is explained.", pointer="/explain", hint="Send one grad_tensor an output."
         )
+    return _with_more(evaluation)
+
+
+def _with_more(evaluation: Evaluation[BackwardRequest]) -> Answer:
+    request, clock, work = evaluation.request, evaluation.clock, Work("reverse")
     wrt, choice = _choose(evaluation)
     also = [] if choice is None else [x for x in choice.wrt if x not in wrt]
     plan = evaluation.plan([*wrt, *also] if also else request.wrt)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pullback_schemas.problems import (
@@ -67,6 +68,16 @@ class RequestCotangents:
             refuse_cut_gradient(self._plan, requires_grad)
             self._require(types_of(outputs), requires_grad)
         return complete_cotangents(outputs, self._given, is_batched=self._is_batched)
+
+    def foreseen(self) -> dict[str, Tensor] | None:
+        """What `complete` will give, where that is known before the run. Raises as it does."""
+        requires_grad = self._inferred() if self._plan.is_static else {}
+        if not requires_grad or None in requires_grad.values():
+            return None
+        refuse_cut_gradient(self._plan, requires_grad)
+        kinds = {name: kind for name, kind in self._plan.outputs.items() if kind and requires_grad[name]}
+        implicit = {name: torch.ones(kind.shape, dtype=kind.dtype) for name, kind in kinds.items()}
+        return {**implicit, **self._given}
 
     def _inferred(self) -> dict[str, bool | None]:
         return {name: self._plan.inferred.requires_grad(ref) for name, ref in self._plan.program.outputs.items()}

@@ -76,6 +76,7 @@ class Evaluation(Generic[Request]):
             "backward_count": work.backward_count,
             "adjoint_error": work.adjoint_error,
             "notes": work.notes,
+            **({} if work.together == 1 else {"together": work.together}),
             **({} if work.jacobian is None else {"jacobian": {"mode": work.jacobian.mode, "path": work.jacobian.path}}),
             "plan_cached": self._was_known,
             "graph_sha256": self.source.program.sha256,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pullback_schemas.tensors import Encoding
@@ -29,3 +29,9 @@ class Answer:
 
     document: Json
     encoding: Encoding = "nested"
+    rides: bool = False
+    """Whether requests like this one may be answered together."""
+
+    def riding(self) -> Answer:
+        """The same, as one of which others may be answered together."""
+        return replace(self, rides=True)

@@ -61,6 +61,7 @@ def become_worker(
             line.reply(replies, is_last=is_last)
             if is_last:
                 return
+            engine.practise()
             del calls, replies  # they may be large, and the next call may be long in coming
     except ConnectionError:
         return

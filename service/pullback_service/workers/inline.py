@@ -56,6 +56,7 @@ class InlineWorkers(AbstractWorkers):
         self._busy += 1
         try:
             reply = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.answer, call)
+            self._thread.submit(self._engine.practise)
             return reply._replace(body=b"".join(reply.pieces), pieces=None) if reply.pieces else reply
         finally:
             self._busy -= 1
