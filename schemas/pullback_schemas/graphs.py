@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema
@@ -19,6 +20,13 @@ The operator's schema decides what a literal means. A literal string that begins
 """
 
 Reference = Annotated[str, StringConstraints(max_length=512)]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenGraph:
+    """A graph in its JSON form, not read yet: whoever knows it already by its text need not."""
+
+    text: bytes
 
 
 class Node(WireModel):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PositiveInt
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, InstanceOf, PositiveInt
 from pydantic.json_schema import JsonSchemaValue
 
-from pullback_schemas.graphs import Graph
+from pullback_schemas.graphs import Graph, WrittenGraph
 from pullback_schemas.tensors import Encoding, Tensor, TensorOrSpec
 from pullback_schemas.wire import Name, WireModel
 
@@ -20,8 +20,8 @@ class _DocumentedAsGraph:
         return {"anyOf": [handler(Graph.__pydantic_core_schema__), text]}
 
 
-RawGraph = Annotated[dict[str, Any] | str, _DocumentedAsGraph()]
-"""A graph in its JSON form, not yet checked, or in its text form."""
+RawGraph = Annotated[dict[str, Any] | str | InstanceOf[WrittenGraph], _DocumentedAsGraph()]
+"""A graph in its JSON form, not yet checked, perhaps not even read, or in its text form."""
 
 _RELU: dict[str, Any] = {"graph": "y = relu(x)", "inputs": {"x": [-1.5, 0.0, 2.0]}}
 _SQUARE: dict[str, Any] = {

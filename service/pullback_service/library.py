@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import marshal
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ import torch
 from cachetools import LRUCache
 
 from pullback_schemas.expressions import Translation, translate
-from pullback_schemas.graphs import Graph
+from pullback_schemas.graphs import Graph, WrittenGraph
 from pullback_schemas.problems import (
     MAX_LISTED,
     BadReference,
@@ -33,6 +33,7 @@ from pullback_service.program.placing import CPU, place
 from pullback_service.program.plan import Plan, make_plan
 from pullback_service.program.program import Program, Step
 from pullback_service.program.types import TensorType
+from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_reader import read_tensor
 from pullback_service.protocols.validation import validate
 
@@ -40,8 +41,7 @@ PROGRAM_BYTES = 64 * 2**20
 STEP_BYTES = 4096
 PLANS = 16
 TEXT_BYTES = 4 * 2**20
-WITHOUT_REFERENCES = 2
-"""The version of marshal's format in which equal values have equal bytes."""
+Written = dict[str, Any] | str | WrittenGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class Library:
         """What is to be done once the answer is sent."""
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])
 
-    def source(self, graph: dict[str, Any] | str) -> Source:
+    def source(self, graph: Written) -> Source:
         """The program of a graph in either form.
 
         Raises its problems, with pointers into the request, or NeedsIsolation.
@@ -117,16 +117,16 @@ class Library:
             raise NeedsIsolation(source)
         return source
 
-    def _known(self, graph: dict[str, Any] | str) -> Source:
-        key, size = _key(graph)
+    def _known(self, graph: Written) -> Source:
+        key = _key(graph)
         known = self._sources.get(key)
-        digest = known[0].digest if known else _digest(repr(graph) if key is None else key)
+        digest = known[0].digest if known else hashlib.sha256(key).digest()
         self.admit(digest)
         if known:
             return known[0]
         source = self._compile(graph, digest)
-        weight = size + STEP_BYTES * (1 + len(source.program.steps))
-        if key is not None and weight <= PROGRAM_BYTES:
+        weight = len(key) + STEP_BYTES * (1 + len(source.program.steps))
+        if weight <= PROGRAM_BYTES:
             self._sources[key] = source, weight
         return source
 
@@ -145,8 +145,10 @@ class Library:
         source.plans[key] = plan
         return plan, False
 
-    def _compile(self, raw: dict[str, Any] | str, digest: bytes) -> Source:
+    def _compile(self, raw: Written, digest: bytes) -> Source:
         translation = None
+        if isinstance(raw, WrittenGraph):
+            raw = parse_json(raw.text)
         if isinstance(raw, str):
             with under("/graph"):
                 if len(raw) > TEXT_BYTES:
@@ -215,23 +217,8 @@ def _quoting(translation: Translation | None) -> Iterator[None]:
         raise
 
 
-def _key(graph: dict[str, Any] | str) -> tuple[Any, int]:
-    """What tells one graph from another, and its size; None for a graph that is not worth keeping.
-
-    Its constants may be large: marshal writes numbers as they are, and where memory ends it raises MemoryError, whereas
-    orjson crashes. Nothing ever reads what it writes.
-    """
-    if isinstance(graph, str):
-        return graph, len(graph)
-    try:
-        constants = marshal.dumps(graph.get("constants", {}), WITHOUT_REFERENCES)
-    except ValueError:  # it is nested too deeply
-        return None, 0
-    rest = repr({name: value for name, value in graph.items() if name != "constants"})
-    return (rest, constants), len(rest) + len(constants)
-
-
-def _digest(key: str | tuple[str, bytes]) -> bytes:
-    """Of the graph as it was sent."""
-    parts = [key.encode("utf-8", "surrogatepass")] if isinstance(key, str) else [key[0].encode(), key[1]]
-    return hashlib.sha256(b"\0".join(parts)).digest()
+def _key(graph: Written) -> bytes:
+    """What tells one graph from another: its text, as far as it was kept. Where memory ends, json does not crash."""
+    if isinstance(graph, WrittenGraph):
+        return graph.text
+    return (graph if isinstance(graph, str) else json.dumps(graph)).encode("utf-8", "surrogatepass")

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service/pullback_service"
 OURS = {"pullback_schemas", "pullback", "pullback_service"}
-WATCHED = {"torch", "fastapi", "starlette", "uvicorn", "httpx", "numpy", "orjson", "pydantic", *OURS}
+LIBRARIES = {"torch", "fastapi", "starlette", "uvicorn", "httpx", "numpy", "orjson", "pydantic"}
+WATCHED = {*LIBRARIES, "simdjson", "pybase64", "zstandard", *OURS}
 
 MAY_IMPORT = {
     # package: third parties, and which rooms of the service
@@ -23,13 +24,13 @@ MAY_IMPORT = {
         {"http", "forms", "patience", "settings", "workers.base", "workers.shared"},
     ),
     "service/pullback_service/protocols": (
-        {"numpy", "orjson", "torch", "pydantic", "pullback_schemas"},
+        {"numpy", "orjson", "torch", "pydantic", "simdjson", "pullback_schemas"},
         {"protocols", "forms", "program.types"},
     ),
     "service/pullback_service/program": ({"torch", "numpy", "pullback_schemas"}, {"program"}),
     "service/pullback_service/derivatives": ({"torch", "pullback_schemas"}, {"derivatives", "program"}),
     "service/pullback_service/operations": (
-        {"torch", "orjson", "pullback_schemas"},
+        {"torch", "orjson", "pydantic", "pullback_schemas"},
         {"operations", "derivatives", "program", "protocols", "library", "clock"},
     ),
     "service/pullback_service/workers": (
@@ -97,7 +98,7 @@ def test_the_http_process_never_imports_torch():
         "from pullback_service.app import create_app; from pullback_service.settings import Settings; "
         "import pullback_service.__main__; create_app(Settings()).openapi()"
     )
-    assert loaded.isdisjoint({"torch", "numpy", "pullback_service.program", "pullback_service.engine"})
+    assert loaded.isdisjoint({"torch", "numpy", "simdjson", "pullback_service.program", "pullback_service.engine"})
 
 
 def test_the_client_imports_no_torch_and_no_web_framework():

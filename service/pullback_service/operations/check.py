@@ -9,20 +9,22 @@ from pullback_schemas.requests import CheckRequest
 from pullback_schemas.tensors import TensorSpec
 from pullback_service.clock import Clock
 from pullback_service.library import Library
-from pullback_service.operations.evaluation import declared_dtype, places
+from pullback_service.operations.evaluation import declared_dtype, places, using
 from pullback_service.operations.reports import report_check
 from pullback_service.program.plan import check_inputs, check_wrt, make_plan
 from pullback_service.program.program import Program
 from pullback_service.program.types import DTYPES, TensorType, refuse_shape, type_of
 from pullback_service.protocols.answer import Answer
-from pullback_service.protocols.doors import Sent, read_request
+from pullback_service.protocols.doors import Sent
 from pullback_service.protocols.tensor_reader import read_tensor
-from pullback_service.protocols.validation import validate
 
 
 def check(library: Library, sent: Sent, clock: Clock) -> Answer:
     """Everything that can be said of a graph without running it, as a CheckResult."""
-    request = validate(CheckRequest, read_request(sent))
+    return using(CheckRequest, sent, lambda request: _check(request, library, clock))
+
+
+def _check(request: CheckRequest, library: Library, clock: Clock) -> Answer:
     source = library.source(request.graph)
     kinds = _kinds(source.program, request, library.limits.max_tensor_elements)
     check_inputs(source.program, kinds, complete=False)

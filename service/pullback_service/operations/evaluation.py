@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from pullback_schemas.problems import DeviceUnavailable, Findings, pointer_to, under
@@ -20,11 +22,14 @@ from pullback_service.program.program import Program
 from pullback_service.program.types import DTYPES, TensorType, type_of, types_of
 from pullback_service.protocols.answer import Answer, Later
 from pullback_service.protocols.doors import Sent, read_request
+from pullback_service.protocols.fast_json import Doubt
 from pullback_service.protocols.tensor_reader import MAX_EXTENT, read_tensor
 from pullback_service.protocols.validation import validate
 
 Document = dict[str, Any]
 Operation = Callable[[Library, Sent, Clock], Answer]
+Model = TypeVar("Model", bound=BaseModel)
+Asked = TypeVar("Asked", bound=OperationRequest)
 Request = TypeVar("Request", bound=OperationRequest, covariant=True)
 
 AUTO_FLOPS = 2**33
@@ -100,11 +105,11 @@ class Evaluation(Generic[Request]):
         return tensors
 
 
-def evaluating(model: type[Request], answer: Callable[[Evaluation[Request]], Answer]) -> Operation:
+def evaluating(model: type[Asked], answer: Callable[[Evaluation[Asked]], Answer]) -> Operation:
     """The operation that reads a `model` and answers it."""
 
     def operation(library: Library, sent: Sent, clock: Clock) -> Answer:
-        return answer(Evaluation(validate(model, read_request(sent)), library, clock))
+        return using(model, sent, lambda request: answer(Evaluation(request, library, clock)))
 
     return operation
 
@@ -117,6 +122,13 @@ def _timed(meta: Document, clock: Clock) -> Later:
         return {**meta, "timings_ms": clock.milliseconds()}
 
     return Later(make)
+
+
+def using(model: type[Model], sent: Sent, answer: Callable[[Model], Answer]) -> Answer:
+    """What `answer` makes of the request, read fast if there is no doubt of it; else whatever is wrong with it."""
+    with suppress(Doubt, ValidationError):
+        return answer(model.model_validate(read_request(sent, fast=True)))
+    return answer(validate(model, read_request(sent)))
 
 
 def places(at: str, names: Sequence[str]) -> list[str]:

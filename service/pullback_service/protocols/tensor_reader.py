@@ -27,11 +27,13 @@ from pullback_schemas.problems import (
 )
 from pullback_schemas.tensors import NON_FINITE, FullTensor
 from pullback_service.program.types import DTYPE_NAMES, DTYPES, MAX_AXES, refuse_shape
+from pullback_service.protocols.fast_json import Doubt, Numbers
 
 MAX_EXTENT = 2**48
 """Beyond it torch's own arithmetic with sizes may overflow."""
 
 Array = NDArray[Any]
+_WORDS = {"i": np.int64, "u": np.uint64}
 
 
 def read_tensor(value: Any, declared: torch.dtype | None = None, *, max_elements: int = MAX_EXTENT) -> Tensor:
@@ -84,6 +86,8 @@ def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def _from_numbers(data: Any, dtype: torch.dtype | None, shape: list[int] | None, at: str) -> Tensor:
+    if isinstance(data, Numbers):
+        return _from_decoded(data, dtype or torch.float64, shape)
     nested, flat = _flatten(data, at)
     elements = _Elements(flat, nested, at)
     if dtype is None:
@@ -97,6 +101,45 @@ def _from_numbers(data: Any, dtype: torch.dtype | None, shape: list[int] | None,
     if dtype.is_floating_point:
         return elements.float_tensor(dtype).reshape(final)
     return torch.from_numpy(elements.integers(dtype)).reshape(final)
+
+
+def _from_decoded(numbers: Numbers, dtype: torch.dtype, shape: list[int] | None) -> Tensor:
+    """The tensor of numbers that are read already, none of them infinite. Raises Doubt for whatever does not fit."""
+    try:
+        final = _settle_shape(shape, numbers.shape, prod(numbers.shape), dtype, "")
+    except ProblemError:
+        raise Doubt from None
+    if dtype.is_complex:
+        return torch.view_as_complex(_rounded(numbers, dtype.to_real()).reshape(*final, 2))
+    if dtype.is_floating_point:
+        return _rounded(numbers, dtype).reshape(final)
+    return _integers(numbers, dtype).reshape(final)
+
+
+def _rounded(numbers: Numbers, dtype: torch.dtype) -> Tensor:
+    if numbers.kind == "d":
+        wide = torch.frombuffer(numbers.buffer, dtype=torch.float64)
+    else:
+        wide = torch.from_numpy(np.frombuffer(numbers.buffer, _WORDS[numbers.kind]).astype(np.float64))
+    if dtype == torch.float64:
+        return wide
+    if dtype == torch.bfloat16:
+        narrow = _to_bfloat16(wide)
+    else:
+        narrow = torch.from_numpy(_round_once(wide.numpy(), DTYPE_NAMES[dtype]))
+    if narrow.isinf().any():
+        raise Doubt
+    return narrow
+
+
+def _integers(numbers: Numbers, dtype: torch.dtype) -> Tensor:
+    if numbers.kind == "d" or dtype == torch.bool:
+        raise Doubt
+    wide = np.frombuffer(numbers.buffer, _WORDS[numbers.kind])
+    limits = torch.iinfo(dtype)
+    if not limits.min <= int(wide.min()) <= int(wide.max()) <= limits.max:
+        raise Doubt
+    return torch.from_numpy(wide.astype(DTYPE_NAMES[dtype]))
 
 
 def _flatten(data: Any, at: str) -> tuple[list[int], list[Any]]:
@@ -162,24 +205,37 @@ def _round_once(wide: Array, dtype: str) -> Array:
     """Rounded to a narrower dtype as if from the decimal digits, which were rounded to float64 on the way.
 
     The two roundings differ from one only where the float64 lies halfway between two of the narrower numbers;
-    there the shortest digits of the float64, which are those that were sent, tell which way to go.
+    there the shortest digits of the float64, which are those that were sent, tell which way to go. Of the fraction's
+    bits that are dropped all but the first are zero there.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         narrow = wide.astype(dtype)
-        near = narrow.astype(np.float64)
-        other = np.nextafter(narrow, np.where(wide > near, np.inf, -np.inf).astype(dtype)).astype(np.float64)
-        is_halfway = (wide != near) & np.isfinite(near) & (np.abs(other - wide) == np.abs(wide - near))
-    for index in np.flatnonzero(is_halfway):
-        exact, sent = Decimal(float(wide[index])), Decimal(repr(float(wide[index])))
-        low, high = sorted((near[index], other[index]))
-        if sent != exact:
-            narrow[index] = high if sent > exact else low
+        dropped = np.finfo(np.float64).nmant - np.finfo(dtype).nmant
+        is_candidate = (wide.view(np.uint64) & np.uint64(2 ** (dropped - 1) - 1)) == 0
+        for index in np.flatnonzero(is_candidate & (wide != narrow)):
+            narrow[index] = _round_halfway(wide[index], narrow[index])
     return narrow
+
+
+def _round_halfway(wide: Any, near: Any) -> Any:
+    """`near`, one of the two narrower numbers around `wide`; where it lies halfway, the one that the digits tell."""
+    other = np.nextafter(near, near.dtype.type(np.copysign(np.inf, wide - near)))
+    low, high = sorted((near, other))
+    if not np.isfinite(near) or wide - np.float64(low) != np.float64(high) - wide:
+        return near
+    exact, sent = Decimal(float(wide)), Decimal(repr(float(wide)))
+    return near if sent == exact else high if sent > exact else low
 
 
 def _to_bfloat16(wide: Tensor) -> Tensor:
     """Rounded once, to the nearest and to even at a tie; torch's own conversion goes through float32."""
     guess = wide.to(torch.bfloat16)
+    tied = ((wide.to(torch.float32).view(torch.int32) & 0xFFFF) == 0x8000).nonzero(as_tuple=True)
+    guess[tied] = _to_nearest_bfloat16(wide[tied], guess[tied])
+    return guess
+
+
+def _to_nearest_bfloat16(wide: Tensor, guess: Tensor) -> Tensor:
     bits = guess.view(torch.int16)
     nearest = guess
     for step in (-1, 1):

@@ -33,7 +33,8 @@ def validate(model: type[Model], value: Any) -> Model:
         findings = Findings()
         places: dict[str, list[Any]] = {}
         for found in error.errors(include_url=False):
-            places.setdefault(pointer_to(*_path(value, found)), []).append(found)
+            if found["type"] != "is_instance_of":  # only our own readers can give that
+                places.setdefault(pointer_to(*_path(value, found)), []).append(found)
         deepest = {p: a for p, a in places.items() if not any(q.startswith(p + "/") for q in islice(places, 64))}
         for pointer, alternatives in islice(deepest.items(), MAX_LISTED):
             findings.add(_translate(model, value, pointer, alternatives))
