@@ -183,6 +183,12 @@ class InvalidSafetensors(ProblemError):
     code, title, status = "invalid_safetensors", "The body is not a safetensors file", 400
 
 
+class InvalidCoding(ProblemError):
+    """The body is not compressed as its content encoding says."""
+
+    code, title, status = "invalid_coding", "The body cannot be inflated", 400
+
+
 class UnsupportedMediaType(ProblemError):
     """The body's content type is not served."""
 
@@ -289,6 +295,18 @@ class DtypeMismatch(ProblemError):
 
 
 # Graphs
+
+
+class UnknownTensor(ProblemError):
+    """The request refers to a tensor that its file does not have."""
+
+    code, title = "unknown_tensor", "The file has no such tensor"
+
+
+class UnusedTensor(ProblemError):
+    """The file has a tensor that the request does not use."""
+
+    code, title = "unused_tensor", "A tensor of the file is not used"
 
 
 class InvalidSyntax(ProblemError):

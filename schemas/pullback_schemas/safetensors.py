@@ -35,7 +35,7 @@ MAX_AXES = 65
 LENGTH_BYTES = 8
 ALIGNMENT = 64
 METADATA = "__metadata__"
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | memoryview
 
 
 class Stored(NamedTuple):
@@ -46,7 +46,7 @@ class Stored(NamedTuple):
     data: Buffer
 
 
-def read(file: Buffer) -> tuple[dict[str, str], dict[str, Stored]]:
+def read(file: Buffer | bytearray) -> tuple[dict[str, str], dict[str, Stored]]:
     """The metadata and the tensors by their keys, nothing copied. Raises InvalidSafetensors."""
     view = memoryview(file).cast("B")
     size = int.from_bytes(view[:LENGTH_BYTES], "little")

@@ -52,6 +52,16 @@ class FullTensor(WireModel):
     data: Numbers
 
 
+class TensorRef(WireModel):
+    """A tensor of the safetensors file that the request came in.
+
+    With a complex `dtype`, a tensor of its real dtype holds pairs `[re, im]` in one extra last axis.
+    """
+
+    tensor: str = Field(description="the key in the file")
+    dtype: DType | None = Field(default=None, description="left out: the file's")
+
+
 class TensorSpec(WireModel):
     """What is known of an input before it comes: its dtype and shape, both optional.
 
@@ -72,23 +82,29 @@ class TensorValue(WireModel):
 
 
 def _form(value: Any) -> str:
+    if isinstance(value, TensorRef) or (isinstance(value, dict) and "tensor" in value):
+        return "reference"
     return "full" if isinstance(value, dict | FullTensor) else "short"
 
 
 def _form_or_spec(value: Any) -> str:
-    if isinstance(value, TensorSpec) or (isinstance(value, dict) and "data" not in value):
+    if isinstance(value, TensorSpec) or (isinstance(value, dict) and value.keys().isdisjoint(("data", "tensor"))):
         return "spec"
     return _form(value)
 
 
 Tensor: TypeAlias = Annotated[
-    Annotated[FullTensor, Tag("full")] | Annotated[Numbers, Tag("short")],
+    Annotated[FullTensor, Tag("full")] | Annotated[TensorRef, Tag("reference")] | Annotated[Numbers, Tag("short")],
     Discriminator(_form),
 ]
-"""A tensor in a request: full, or short (numbers alone: dtype as declared in the graph, else float64)."""
+"""A tensor in a request: full, a reference into its file, or short: numbers alone, of the dtype that the graph declares
+for it, else float64."""
 
 TensorOrSpec: TypeAlias = Annotated[
-    Annotated[FullTensor, Tag("full")] | Annotated[TensorSpec, Tag("spec")] | Annotated[Numbers, Tag("short")],
+    Annotated[FullTensor, Tag("full")]
+    | Annotated[TensorRef, Tag("reference")]
+    | Annotated[TensorSpec, Tag("spec")]
+    | Annotated[Numbers, Tag("short")],
     Discriminator(_form_or_spec),
 ]
 """A tensor, or only its dtype and shape."""

@@ -21,6 +21,7 @@ from pullback_service.program.failures import first_sentence, is_out_of_memory, 
 from pullback_service.program.inference import Limits
 from pullback_service.program.placing import CPU
 from pullback_service.protocols.answer import Answer
+from pullback_service.protocols.codings import inflate
 from pullback_service.protocols.doors import Sent, write_answer
 from pullback_service.protocols.native_json import encode_problem
 from pullback_service.settings import Settings
@@ -41,11 +42,14 @@ log = logging.getLogger(__name__)
 class Engine:
     """Answers calls one at a time, in the thread that calls it."""
 
-    def __init__(self, limits: Limits, max_answer_bytes: int, gpu: Gpu | None = None) -> None:
+    def __init__(
+        self, limits: Limits, max_answer_bytes: int, gpu: Gpu | None = None, *, max_body_bytes: int = 2**28
+    ) -> None:
         self.library = Library(limits, CPU if gpu is None else gpu.device)
         self.is_sound = True
         """Whether it can answer another call: a GPU that has failed cannot."""
         self._max_answer_bytes = max_answer_bytes
+        self._max_body_bytes = max_body_bytes
         self._gpu = gpu
 
     @property
@@ -71,7 +75,7 @@ class Engine:
         if self._gpu is not None or any(call.operation != "backward" for call in calls):
             return [None] * len(calls)
         try:
-            answers = answer_together(self.library, [Sent(call.buffer(), call.forms) for call in calls])
+            answers = answer_together(self.library, [self._sent(call) for call in calls])
             return [
                 None if answer is None else self._written(*answer, call.forms.wanted)
                 for answer, call in zip(answers, calls, strict=True)
@@ -79,6 +83,9 @@ class Engine:
         except Exception:  # alone, each gets its own answer, or its own problem
             log.warning("calls could not be answered together", exc_info=True)
             return [None] * len(calls)
+
+    def _sent(self, call: Call) -> Sent:
+        return Sent(inflate(call.buffer(), call.forms.coding, self._max_body_bytes), call.forms)
 
     def _written(self, answer: Answer, clock: Clock, form: Form) -> Reply:
         pieces = write_answer(answer, form, self._max_answer_bytes)
@@ -111,7 +118,7 @@ class Engine:
     def _attempt(self, call: Call) -> Reply:
         clock = Clock()
         try:
-            answer = OPERATIONS[call.operation](self.library, Sent(call.buffer(), call.forms), clock)
+            answer = OPERATIONS[call.operation](self.library, self._sent(call), clock)
             return self._written(answer, clock, call.forms.wanted)
         except (ProblemError, ProblemsError) as error:
             return Reply(*encode_problem(error))
@@ -192,6 +199,7 @@ def build_engine(settings: Settings, device: str = "cpu") -> Engine:
         ),
         settings.max_answer_bytes,
         gpu,
+        max_body_bytes=settings.max_body_bytes,
     )
     engine.warm_up()
     return engine

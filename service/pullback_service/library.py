@@ -33,6 +33,7 @@ from pullback_service.program.placing import CPU, place
 from pullback_service.program.plan import Plan, make_plan
 from pullback_service.program.program import Program, Step
 from pullback_service.program.types import TensorType
+from pullback_service.protocols.native_safetensors import FileTensor
 from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_reader import read_tensor
 from pullback_service.protocols.validation import validate
@@ -125,7 +126,8 @@ class Library:
         if known:
             return known[0]
         source = self._compile(graph, digest)
-        weight = len(key) + STEP_BYTES * (1 + len(source.program.steps))
+        constants = sum(constant.nbytes for constant in source.program.constants.values())
+        weight = len(key) + constants + STEP_BYTES * (1 + len(source.program.steps))
         if weight <= PROGRAM_BYTES:
             self._sources[key] = source, weight
         return source
@@ -173,7 +175,8 @@ class Library:
             for name, value in graph.constants.items():
                 with findings.catch(), under(pointer_to("constants", name)):
                     tensor = read_tensor(value, max_elements=self.limits.max_tensor_elements)
-                    constants[name] = place(tensor, self.device)
+                    is_borrowed = isinstance(value, FileTensor)  # from a body that is gone with its request
+                    constants[name] = place(tensor.clone() if is_borrowed else tensor, self.device)
             findings.check()
             return Source(compile_program(graph, constants, self.device), translation, digest)
 
@@ -217,8 +220,14 @@ def _quoting(translation: Translation | None) -> Iterator[None]:
         raise
 
 
+def _describe(constant: FileTensor) -> dict[str, Any]:
+    dtype, shape, data = constant.stored
+    digest = hashlib.sha256(data).hexdigest()
+    return {"stored": dtype, "shape": shape, "is_paired": constant.is_paired, "sha256": digest}
+
+
 def _key(graph: Written) -> bytes:
     """What tells one graph from another: its text, as far as it was kept. Where memory ends, json does not crash."""
     if isinstance(graph, WrittenGraph):
         return graph.text
-    return (graph if isinstance(graph, str) else json.dumps(graph)).encode("utf-8", "surrogatepass")
+    return (graph if isinstance(graph, str) else json.dumps(graph, default=_describe)).encode("utf-8", "surrogatepass")

@@ -105,7 +105,7 @@ ENVELOPE = [
         headers={"content-type": "multipart/form-data; boundary=x"},
         says="application/json",
     ),
-    plain("gzip", "unsupported_media_type", 415, headers={"content-encoding": "gzip"}, says=("gzip", "identity")),
+    plain("brotli", "unsupported_media_type", 415, headers={"content-encoding": "br"}, says=("br", "gzip", "identity")),
     plain("accepts only html", "not_acceptable", 406, headers={"accept": "text/html"}, says="application/json"),
     plain("accepts only images", "not_acceptable", 406, headers={"accept": "image/png, image/*;q=0.5"}),
     plain("no such operation", "not_found", 404, "/v1/backwards"),

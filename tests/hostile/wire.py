@@ -78,7 +78,9 @@ MEDIA = {
     "a pickle": ("unsupported_media_type", {"content-type": "application/x-pickle"}),
     "a content type of 10,000 letters": ("unsupported_media_type", {"content-type": "a" * 10_000}),
     "an empty content type": ("unsupported_media_type", {"content-type": ""}),
-    "gzip": ("unsupported_media_type", {**JSON_TYPE, "content-encoding": "gzip"}),
+    "gzip that is none": ("invalid_coding", {**JSON_TYPE, "content-encoding": "gzip"}),
+    "zstd that is none": ("invalid_coding", {**JSON_TYPE, "content-encoding": "zstd"}),
+    "a file that is none": ("invalid_safetensors", {"content-type": "application/vnd.safetensors"}),
     "zstd in brotli": ("unsupported_media_type", {**JSON_TYPE, "content-encoding": "zstd, br"}),
     "an answer as a pickle": ("not_acceptable", {**JSON_TYPE, "accept": "application/x-pickle"}),
 }

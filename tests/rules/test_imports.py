@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service/pullback_service"
 OURS = {"pullback_schemas", "pullback", "pullback_service"}
 LIBRARIES = {"torch", "fastapi", "starlette", "uvicorn", "httpx", "numpy", "orjson", "pydantic"}
-WATCHED = {*LIBRARIES, "simdjson", "pybase64", "zstandard", *OURS}
+CODECS = {"simdjson", "pybase64", "backports", "compression"}
+WATCHED = {*LIBRARIES, *CODECS, *OURS}
 
 MAY_IMPORT = {
     # package: third parties, and which rooms of the service
@@ -24,7 +25,17 @@ MAY_IMPORT = {
         {"http", "forms", "patience", "settings", "workers.base", "workers.shared"},
     ),
     "service/pullback_service/protocols": (
-        {"numpy", "orjson", "torch", "pydantic", "simdjson", "pullback_schemas"},
+        {
+            "numpy",
+            "orjson",
+            "torch",
+            "pydantic",
+            "simdjson",
+            "pybase64",
+            "backports",
+            "compression",
+            "pullback_schemas",
+        },
         {"protocols", "forms", "program.types"},
     ),
     "service/pullback_service/program": ({"torch", "numpy", "pullback_schemas"}, {"program"}),

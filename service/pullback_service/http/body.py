@@ -1,51 +1,18 @@
-"""The body of a request: its type, its size, its bytes."""
+"""The body of a request: its size, its bytes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import lru_cache
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy, NotAcceptable, UnsupportedMediaType
-from pullback_service.forms import PLAIN, Forms
-from pullback_service.http.head import Head, Media
+from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy
+from pullback_service.http.head import Head
 from pullback_service.http.holdings import Holdings
 from pullback_service.patience import Bounded, Patience
 from pullback_service.settings import Settings
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
-
-JSON = "application/json"
-KNOWN_MEDIA = 256
-_ACCEPTED = {"*/*", "application/*", JSON}
-
-
-@lru_cache(KNOWN_MEDIA)
-def check_media(media_headers: Media) -> Forms:
-    """The body is JSON, not compressed, and so may the answer be. No content type at all counts as JSON."""
-    media = _text(media_headers.content_type, JSON).split(";")[0].strip().lower()
-    if media != JSON:
-        raise UnsupportedMediaType(
-            f"The content type {media[:64]!r} is not served.",
-            expected=JSON,
-            got=media[:64],
-            hint="Send the header content-type: application/json.",
-        )
-    encoding = _text(media_headers.content_encoding, "identity").strip().lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType(
-            f"The content encoding {encoding[:64]!r} is not served.", expected="identity", got=encoding[:64]
-        )
-    accept = _text(media_headers.accept, "*/*")
-    ranges = {part.split(";")[0].strip().lower() for part in accept.split(",")}
-    if ranges.isdisjoint(_ACCEPTED):
-        raise NotAcceptable(
-            "The answer is JSON, which the accept header excludes.",
-            expected=JSON,
-            got=accept[:200],
-        )
-    return PLAIN
 
 
 async def _next(receive: Receive) -> Message:
@@ -62,10 +29,6 @@ async def _arriving(first: Message, receive: Receive) -> AsyncIterator[bytes]:
     while message.get("more_body", False):
         message = await _next(receive)
         yield message.get("body", b"")
-
-
-def _text(value: bytes | None, default: str) -> str:
-    return default if value is None else value.decode("latin-1")
 
 
 class Bodies:

@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from pullback_schemas.problems import MethodNotAllowed, ProblemError
 from pullback_service.http.answers import Answers
-from pullback_service.http.body import Bodies, check_media
+from pullback_service.http.body import Bodies
 from pullback_service.http.head import Head
+from pullback_service.http.media import check_media
 from pullback_service.http.operations import OPERATIONS
 from pullback_service.http.problems import problem_response, unforeseen
 from pullback_service.http.terms import PATIENCE_S, WhilePresent, terms_of

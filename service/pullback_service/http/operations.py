@@ -27,7 +27,7 @@ from pullback_schemas.results import (
     JacobianResult,
     JvpResult,
 )
-from pullback_service.http.body import JSON
+from pullback_service.forms import Form
 from pullback_service.http.problems import PROBLEM_JSON
 
 OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
@@ -58,6 +58,8 @@ def _operation(operation: str) -> dict[str, Any]:
     }
 
 
+BINARY = {"schema": {"type": "string", "format": "binary", "description": "a safetensors file: docs/tensors.md"}}
+
 TIMEOUT_PARAMETER = {
     "name": "Pullback-Timeout",
     "in": "header",
@@ -71,13 +73,14 @@ def documented(answered: type[BaseModel], sent: type[BaseModel] | None = None) -
     extra: dict[str, Any] = {
         "parameters": [TIMEOUT_PARAMETER],
         "responses": {
-            "200": {"description": "Done", "content": {JSON: {"schema": _reference(answered)}}},
+            "200": {"description": "Done", "content": {Form.JSON.value: {"schema": _reference(answered)}}},
             "4XX": {"description": "A problem", "content": {PROBLEM_JSON: {"schema": _reference(Problem)}}},
         },
     }
     if sent is not None:
         schema = {"schema": _reference(sent), "examples": _examples(sent)}
-        extra["requestBody"] = {"required": True, "content": {JSON: schema}}
+        extra["requestBody"] = {"required": True, "content": {Form.JSON.value: schema, Form.SAFETENSORS.value: BINARY}}
+        extra["responses"]["200"]["content"][Form.SAFETENSORS.value] = BINARY
     return extra
 
 

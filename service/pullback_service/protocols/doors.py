@@ -8,17 +8,19 @@ from typing import Any, Final
 from pullback_service.forms import PLAIN, Form, Forms
 from pullback_service.protocols.answer import Answer
 from pullback_service.protocols.fast_json import read_fast
-from pullback_service.protocols.native_json import Piece, write_json
+from pullback_service.protocols.limits import Piece
+from pullback_service.protocols.native_json import write_json
+from pullback_service.protocols.native_safetensors import read_safetensors, write_safetensors
 from pullback_service.protocols.strict_json import parse_json
 
-WRITERS: Final = {Form.JSON: write_json}
+WRITERS: Final = {Form.JSON: write_json, Form.SAFETENSORS: write_safetensors}
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The bytes of a request, and the forms that they and the answer have."""
+    """The bytes of a request, no longer compressed, and the forms that they and the answer have."""
 
-    body: bytes | memoryview
+    body: bytes | bytearray | memoryview
     forms: Forms = PLAIN
 
 
@@ -27,7 +29,8 @@ def read_request(sent: Sent, *, fast: bool = False) -> Any:
 
     A `fast` reader gives numbers without a Python object each, and Doubt for a problem.
     """
-    return read_fast(sent.body) if fast else parse_json(sent.body)
+    parse = read_fast if fast else parse_json
+    return read_safetensors(sent.body, parse) if sent.forms.sent is Form.SAFETENSORS else parse(sent.body)
 
 
 def write_answer(answer: Answer, form: Form, max_bytes: int) -> list[Piece]:

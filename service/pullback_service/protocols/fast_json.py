@@ -15,7 +15,7 @@ import simdjson
 
 from pullback_schemas.graphs import WrittenGraph
 
-Bytes = bytes | memoryview
+Bytes = bytes | bytearray | memoryview
 
 SATURATED = 2**24 - 1
 """The size that simdjson tells of all larger arrays, of which it would make a Python list too short for them."""
@@ -30,6 +30,9 @@ MAX_AXES = 32
 """More of them are unusual."""
 
 CHUNK_BYTES = 2**18
+LONG = 2**16
+"""No graph, but base64: it has neither brackets nor colons, and is not searched for them."""
+
 KINDS = {int: "iud", float: "d"}
 _HIDDEN = b"\\u00"
 """How a string may hold a bracket or a colon that is none of the text's own bytes."""
@@ -139,7 +142,7 @@ class _Reader:
         todo = [value]
         while todo:
             item = todo.pop()
-            if isinstance(item, str):
+            if isinstance(item, str) and len(item) < LONG:
                 self._note(item.count("["), item.count(":"))
             elif isinstance(item, list):
                 self._brackets += 1
@@ -173,7 +176,7 @@ def _nesting(array: Any) -> tuple[list[int], Any]:
 
 def _count(body: Bytes) -> tuple[int, int]:
     """How many brackets and colons the text has, in strings too. Raises Doubt where strings may hide some."""
-    if isinstance(body, bytes):
+    if isinstance(body, bytes | bytearray):
         if _HIDDEN in body:
             raise Doubt
         return body.count(b"["), body.count(b":")

@@ -7,12 +7,11 @@ from typing import Any
 import orjson
 from torch import Tensor
 
-from pullback_schemas.problems import LimitExceeded, ProblemError, ProblemsError, describe
+from pullback_schemas.problems import ProblemError, ProblemsError, describe
 from pullback_schemas.tensors import Encoding
 from pullback_service.protocols.answer import Answer, Later
+from pullback_service.protocols.limits import Piece, check_size
 from pullback_service.protocols.tensor_writer import full_form
-
-Piece = bytes | memoryview
 
 GAP = b"\0"
 """Stands in the text for what is to be put in there. No JSON has it: control characters in strings are escaped."""
@@ -30,13 +29,7 @@ def write_json(answer: Answer, max_bytes: int) -> list[Piece]:
     except orjson.JSONEncodeError as error:
         raise error.__cause__ or error from None
     size = len(text) + leaves.size
-    if size > max_bytes:
-        raise LimitExceeded(
-            f"The answer has {size:,} bytes; the limit is {max_bytes:,}.",
-            expected=max_bytes,
-            got=size,
-            hint='Ask for less, or for encoding: "base64".',
-        )
+    check_size(size, max_bytes, 'Ask for less, or for encoding: "base64".')
     return _filled(text, leaves.gaps) if leaves.gaps else [text]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import math
 from decimal import Decimal
 from itertools import chain
@@ -10,6 +9,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import pybase64
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from pullback_schemas.problems import (
     InvalidBase64,
     InvalidElement,
+    InvalidField,
     LimitExceeded,
     MissingField,
     ProblemError,
@@ -24,10 +25,13 @@ from pullback_schemas.problems import (
     ValueOutOfRange,
     WrongCount,
     pointer_to,
+    under,
 )
-from pullback_schemas.tensors import NON_FINITE, FullTensor
+from pullback_schemas.tensors import NON_FINITE, FullTensor, TensorRef
 from pullback_service.program.types import DTYPE_NAMES, DTYPES, MAX_AXES, refuse_shape
 from pullback_service.protocols.fast_json import Doubt, Numbers
+from pullback_service.protocols.native_safetensors import FileTensor
+from pullback_service.protocols.raw import from_raw
 
 MAX_EXTENT = 2**48
 """Beyond it torch's own arithmetic with sizes may overflow."""
@@ -37,12 +41,20 @@ _WORDS = {"i": np.int64, "u": np.uint64}
 
 
 def read_tensor(value: Any, declared: torch.dtype | None = None, *, max_elements: int = MAX_EXTENT) -> Tensor:
-    """The tensor that `value` (a FullTensor, or the numbers of the short form) stands for.
+    """The tensor that `value` (a FullTensor, a FileTensor, or the numbers of the short form) stands for.
 
     Without a dtype of its own it gets the declared one, else bool for booleans and float64 for numbers.
     Pointers are relative to the tensor.
     """
-    if not isinstance(value, FullTensor):
+    if isinstance(value, TensorRef):
+        raise InvalidField(
+            "There is no file to take a tensor from.",
+            pointer="/tensor",
+            hint="Send a safetensors file, its content type application/vnd.safetensors.",
+        )
+    if isinstance(value, FileTensor):
+        tensor = value.read()
+    elif not isinstance(value, FullTensor):
         tensor = _from_numbers(value, declared, None, "")
     else:
         dtype = DTYPES[value.dtype] if value.dtype else declared
@@ -64,8 +76,8 @@ def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
     if not isinstance(value.data, str):
         raise InvalidBase64("With encoding base64, data is a string.", pointer="/data")
     try:
-        raw = bytearray(binascii.a2b_base64(value.data.encode("ascii"), strict_mode=True))
-    except (binascii.Error, UnicodeEncodeError) as error:
+        raw = pybase64.b64decode_as_bytearray(value.data, validate=True)
+    except ValueError as error:
         raise InvalidBase64(f"The data is not base64: {error}.", pointer="/data") from None
     expected = prod(value.shape) * dtype.itemsize
     if len(raw) != expected:
@@ -75,11 +87,8 @@ def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
             expected=expected,
             got=len(raw),
         )
-    if dtype == torch.bool and raw.translate(None, b"\x00\x01"):
-        raise InvalidElement("A boolean's byte is 0 or 1.", pointer="/data")
-    if not raw:
-        return torch.empty(value.shape, dtype=dtype)
-    return torch.frombuffer(raw, dtype=torch.uint8).clone().view(dtype).reshape(value.shape)
+    with under("/data"):
+        return from_raw(raw, dtype, value.shape)
 
 
 # Numbers

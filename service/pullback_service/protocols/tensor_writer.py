@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import orjson
+import pybase64
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,9 +16,13 @@ from torch import Tensor
 from pullback_schemas.problems import LimitExceeded
 from pullback_schemas.tensors import Encoding
 from pullback_service.program.types import DTYPE_NAMES, MAX_AXES
+from pullback_service.protocols.raw import to_raw
 
 PIECE = 2**16
 """Elements that are written at a time."""
+
+TRIPLES = 3 * 2**18
+"""Bytes that become base64 at a time."""
 
 
 def write_tensor(tensor: Tensor, encoding: Encoding = "nested") -> dict[str, Any]:
@@ -32,8 +36,9 @@ def full_form(tensor: Tensor, encoding: Encoding) -> tuple[dict[str, Any], list[
     dense = dense_of(tensor)
     written: dict[str, Any] = {"dtype": DTYPE_NAMES[dense.dtype], "shape": list(dense.shape)}
     if encoding == "base64":
-        bits = dense.view(torch.uint16) if dense.dtype == torch.bfloat16 else dense
-        return written | {"encoding": "base64"}, [b'"', base64.b64encode(bits.numpy().tobytes()), b'"']
+        raw = to_raw(dense)
+        pieces = [pybase64.b64encode(raw[at : at + TRIPLES]) for at in range(0, len(raw), TRIPLES)]
+        return written | {"encoding": "base64"}, [b'"', *pieces, b'"']
     return written, _numbers(_array(dense))
 
 

@@ -54,8 +54,11 @@ class SharedBytes:
         return self
 
     def view(self) -> memoryview:
-        """The bytes themselves, read-only; only of what is sealed, since a shrunken file kills its readers."""
-        return memoryview(mmap.mmap(self.descriptor, self._size, prot=mmap.PROT_READ))
+        """The bytes themselves, only of what is sealed, since a shrunken file kills its readers.
+
+        Whoever writes to them gets copies of their own, as kernels in untrusted hands may.
+        """
+        return memoryview(mmap.mmap(self.descriptor, self._size, access=mmap.ACCESS_COPY))
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """Copies of the bytes from `start` on, one piece after the other."""

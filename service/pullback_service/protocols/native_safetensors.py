@@ -1,0 +1,180 @@
+"""The native protocol in safetensors: the same JSON in a file's metadata, and the tensors beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+import torch
+from torch import Tensor
+
+from pullback_schemas.graphs import WrittenGraph
+from pullback_schemas.problems import (
+    MAX_LISTED,
+    DtypeMismatch,
+    Findings,
+    InvalidSafetensors,
+    NotJson,
+    UnknownTensor,
+    UnusedTensor,
+    pointer_to,
+    under,
+)
+from pullback_schemas.safetensors import Stored, read, write
+from pullback_schemas.tensors import TensorRef
+from pullback_service.program.types import DTYPE_NAMES, DTYPES
+from pullback_service.protocols.answer import Answer, Later
+from pullback_service.protocols.limits import Piece, check_size
+from pullback_service.protocols.raw import from_raw, to_raw
+from pullback_service.protocols.strict_json import parse_json
+from pullback_service.protocols.tensor_writer import dense_of
+from pullback_service.protocols.validation import validate
+
+REQUEST, RESULT = "request", "result"
+GRAPH, CONSTANTS = "graph", "constants"
+
+STORED_NAMES = {
+    torch.bool: "BOOL",
+    torch.bfloat16: "BF16",
+    torch.complex64: "C64",
+    **{DTYPES[f"float{bits}"]: f"F{bits}" for bits in (16, 32, 64)},
+    **{DTYPES[f"int{bits}"]: f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{DTYPES[f"uint{bits}"]: f"U{bits}" for bits in (8, 16, 32, 64)},
+}
+STORED_DTYPES = {name: dtype for dtype, name in STORED_NAMES.items()}
+
+
+class FileTensor:
+    """A tensor of a file where a request refers to it. `is_paired`: its last axis holds real and imaginary parts."""
+
+    def __init__(self, stored: Stored, *, is_paired: bool) -> None:
+        self.stored = stored
+        self.is_paired = is_paired
+
+    def read(self) -> Tensor:
+        """The tensor, in the file's own memory where that can be. Raises InvalidElement."""
+        name, shape, data = self.stored
+        dtype = STORED_DTYPES[name]
+        with under("/tensor"):
+            if not self.is_paired:
+                return from_raw(data, dtype, shape)
+            return torch.view_as_complex(from_raw(data, dtype, shape, item_bytes=2 * dtype.itemsize))
+
+
+def read_safetensors(body: bytes | bytearray | memoryview, parse: Callable[[bytes], Any]) -> Any:
+    """The value of the request in the file, with FileTensors where it refers to the file's. `parse` reads its JSON."""
+    metadata, tensors = read(body)
+    if REQUEST not in metadata:
+        raise InvalidSafetensors(
+            "The file's metadata hold no request.", expected=REQUEST, hint='Put the JSON request into "__metadata__".'
+        )
+    try:
+        text = metadata[REQUEST].encode()
+    except UnicodeEncodeError:
+        raise NotJson("The request holds half a surrogate pair, which is no character.") from None
+    return _References(tensors).resolve(parse(text))
+
+
+class _References:
+    """What a request takes out of a file."""
+
+    def __init__(self, tensors: Mapping[str, Stored]) -> None:
+        self._tensors = tensors
+        self._unused = dict.fromkeys(tensors)
+        self._findings = Findings()
+
+    def resolve(self, request: Any) -> Any:
+        """The request with FileTensors. Raises the problems of its references, and one for each tensor without any."""
+        if isinstance(request, dict):
+            request = {name: self._field(name, value) for name, value in request.items()}
+        for key in list(self._unused)[:MAX_LISTED]:
+            self._findings.add(
+                UnusedTensor(
+                    "The request does not use a tensor of the file.",
+                    got=key[:64].encode("utf-8", "backslashreplace").decode(),
+                    hint='Refer to it as {"tensor": "<key>"}, or leave it out of the file.',
+                )
+            )
+        self._findings.check()
+        return request
+
+    def _field(self, name: str, value: Any) -> Any:
+        if name == GRAPH:
+            return self._graph(value)
+        return self._tensors_in(value, pointer_to(name))
+
+    def _graph(self, graph: Any) -> Any:
+        if isinstance(graph, WrittenGraph) and b'"tensor"' in graph.text:
+            graph = parse_json(graph.text)
+        if isinstance(graph, dict) and CONSTANTS in graph:
+            constants = self._tensors_in(graph[CONSTANTS], pointer_to(GRAPH, CONSTANTS))
+            return {**graph, CONSTANTS: constants}
+        return graph
+
+    def _tensors_in(self, value: Any, at: str) -> Any:
+        if isinstance(value, dict):
+            return {name: self._tensor(item, at, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._tensor(item, at, index) for index, item in enumerate(value)]
+        return value
+
+    def _tensor(self, value: Any, at: str, name: str | int) -> Any:
+        if not (isinstance(value, dict) and "tensor" in value):
+            return value
+        with self._findings.catch(), under(at + pointer_to(name)):
+            return self._stored(validate(TensorRef, value))
+        return None
+
+    def _stored(self, reference: TensorRef) -> FileTensor:
+        stored = self._tensors.get(reference.tensor)
+        if stored is None:
+            raise UnknownTensor(
+                f"The file has no tensor {reference.tensor[:64]!r}.",
+                pointer="/tensor",
+                expected=[key[:64] for key in self._tensors][:MAX_LISTED],
+                got=reference.tensor,
+            )
+        self._unused.pop(reference.tensor, None)
+        dtype = STORED_DTYPES[stored.dtype]
+        wanted = dtype if reference.dtype is None else DTYPES[reference.dtype]
+        is_paired = wanted.is_complex and wanted.to_real() == dtype and stored.shape[-1:] == (2,)
+        if wanted != dtype and not is_paired:
+            raise DtypeMismatch(
+                f"The file's tensor is {stored.dtype} of shape {list(stored.shape)}.",
+                pointer="/dtype",
+                expected=DTYPE_NAMES[dtype],
+                got=reference.dtype,
+                hint="Complex numbers may be pairs of their real dtype in one more, last axis; nothing is converted.",
+            )
+        return FileTensor(stored, is_paired=is_paired)
+
+
+def write_safetensors(answer: Answer, max_bytes: int) -> list[Piece]:
+    """The answer as a file, its tensors under the places that they have in it. Raises LimitExceeded."""
+    tensors: dict[str, tuple[Tensor, Stored]] = {}
+    document = _without_tensors(answer.document, "", tensors)
+    by_need = sorted(tensors.items(), key=lambda item: item[1][0].dtype != torch.complex128)  # which needs 16 bytes
+    pieces = write({RESULT: orjson.dumps(document).decode()}, {key: stored for key, (_, stored) in by_need})
+    check_size(sum(map(len, pieces)), max_bytes, "Ask for less.")
+    return pieces
+
+
+def _without_tensors(value: Any, at: str, tensors: dict[str, tuple[Tensor, Stored]]) -> Any:
+    if isinstance(value, Tensor):
+        dense = dense_of(value)
+        tensors[at] = dense, _stored(dense)
+        return {"dtype": DTYPE_NAMES[dense.dtype], "shape": list(dense.shape), "tensor": at}
+    if isinstance(value, Later):
+        return value.make()
+    if isinstance(value, Mapping):
+        return {name: _without_tensors(item, f"{at}/{name}" if at else name, tensors) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_tensors(item, f"{at}/{index}", tensors) for index, item in enumerate(value)]
+    return value
+
+
+def _stored(dense: Tensor) -> Stored:
+    if dense.dtype == torch.complex128:
+        dense = torch.view_as_real(dense)
+    return Stored(STORED_NAMES[dense.dtype], tuple(dense.shape), to_raw(dense))
