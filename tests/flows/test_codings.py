@@ -1,4 +1,4 @@
-"""Compressed bodies: gzip and zstd, in both forms; crooked ones are refused, and a bomb costs no more than the bound."""
+"""Compressed bodies: gzip and zstd, in both forms; crooked ones are refused, a bomb costs no more than the bound."""
 
 from __future__ import annotations
 
