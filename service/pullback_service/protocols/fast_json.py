@@ -186,7 +186,7 @@ def _nesting(array: Any) -> tuple[list[int], Any]:
 def _count(body: Bytes) -> tuple[int, int]:
     """How many brackets and colons the text has, in strings too. Raises Doubt where strings may hide some."""
     if isinstance(body, bytes | bytearray):
-        if _HIDDEN in body:
+        if b"\\" in body and _HIDDEN in body:
             raise Doubt
         return body.count(b"["), body.count(b":")
     brackets = colons = 0
