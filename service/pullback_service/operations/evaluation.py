@@ -29,6 +29,7 @@ from pullback_service.protocols.validation import validate
 Document = dict[str, Any]
 Operation = Callable[[Library, Sent, Clock], Answer]
 Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
 Asked = TypeVar("Asked", bound=OperationRequest)
 Request = TypeVar("Request", bound=OperationRequest, covariant=True)
 
@@ -124,7 +125,7 @@ def _timed(meta: Document, clock: Clock) -> Later:
     return Later(make)
 
 
-def using(model: type[Model], sent: Sent, answer: Callable[[Model], Answer]) -> Answer:
+def using(model: type[Model], sent: Sent, answer: Callable[[Model], Result]) -> Result:
     """What `answer` makes of the request, read fast if there is no doubt of it; else whatever is wrong with it."""
     with suppress(Doubt, ValidationError):
         return answer(model.model_validate(read_request(sent, fast=True)))

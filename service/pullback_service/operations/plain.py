@@ -16,11 +16,10 @@ from pullback_service.derivatives.vjp import Pullback, settle_unused
 from pullback_service.derivatives.work import Work
 from pullback_service.library import Library, NeedsDevice, NeedsIsolation
 from pullback_service.operations.cotangents import RequestCotangents
-from pullback_service.operations.evaluation import Evaluation
+from pullback_service.operations.evaluation import Evaluation, using
 from pullback_service.program.types import types_of
 from pullback_service.protocols.answer import Answer
-from pullback_service.protocols.doors import Sent, read_request
-from pullback_service.protocols.validation import validate
+from pullback_service.protocols.doors import Sent
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +110,11 @@ def answer_together(library: Library, requests: Sequence[Sent]) -> list[tuple[An
 def _understood(library: Library, sent: Sent, clock: Clock) -> Plain | None:
     """None: it is more than that, or wrong, which is told where it is answered alone."""
     try:
-        request = validate(BackwardRequest, read_request(sent))
-        return Plain(Evaluation(request, library, clock)) if is_plain(request) else None
+        return using(
+            BackwardRequest,
+            sent,
+            lambda request: Plain(Evaluation(request, library, clock)) if is_plain(request) else None,
+        )
     except (ProblemError, ProblemsError, NeedsDevice, NeedsIsolation):
         return None
 
