@@ -15,8 +15,8 @@ from pullback_service.clock import Clock
 from pullback_service.forms import Form
 from pullback_service.gpu import WARM_UP_GPU, Gpu
 from pullback_service.library import Library, NeedsDevice, NeedsIsolation
-from pullback_service.operations.plain import answer_together
 from pullback_service.operations.registry import OPERATIONS
+from pullback_service.operations.repeats import answer_together
 from pullback_service.program.failures import first_sentence, is_out_of_memory, out_of_memory
 from pullback_service.program.inference import Limits
 from pullback_service.program.placing import CPU

@@ -41,6 +41,7 @@ from pullback_service.protocols.validation import validate
 PROGRAM_BYTES = 64 * 2**20
 STEP_BYTES = 4096
 PLANS = 16
+PATTERNS = 256
 TEXT_BYTES = 4 * 2**20
 Written = dict[str, Any] | str | WrittenGraph
 
@@ -102,6 +103,8 @@ class Library:
         """What other workers have: a call that belongs there NeedsDevice."""
         self.is_alone = False
         self.admit: Callable[[bytes], None] = lambda _: None
+        self.patterns: LRUCache[tuple[Any, ...], Any] = LRUCache(PATTERNS)
+        """What is known of requests but for their numbers."""
         self.homework: list[Callable[[], None]] = []
         """What is to be done once the answer is sent."""
         self._sources: LRUCache[Any, tuple[Source, int]] = LRUCache(PROGRAM_BYTES, getsizeof=lambda v: v[1])

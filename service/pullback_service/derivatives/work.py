@@ -16,7 +16,7 @@ class Work:
 
     `adjoint_error` is the relative difference of <w, Jv> and <J^T w, v> for random vectors, where it was measured.
     `unbatched` are the packets that do not take several vectors at once, `jacobian` is the part of it that went into
-    Jacobians beside a gradient. `together` is how many requests went through one run.
+    Jacobians beside a gradient.
     """
 
     mode: Mode
@@ -27,7 +27,6 @@ class Work:
     unbatched: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     jacobian: Work | None = None
-    together: int = 1
 
     def part(self) -> Work:
         """Work on the Jacobians beside, to be joined."""

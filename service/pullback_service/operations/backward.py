@@ -7,36 +7,47 @@ from functools import partial
 
 from pullback_schemas.problems import InvalidField
 from pullback_schemas.requests import BackwardRequest, JacobianOptions
+from pullback_service.clock import Clock
 from pullback_service.derivatives.blame import naming_node
 from pullback_service.derivatives.chunks import rows_at_once
 from pullback_service.derivatives.linear import Batches, Images, Vectors
 from pullback_service.derivatives.run import Point
 from pullback_service.derivatives.vjp import Pullback, settle_unused
 from pullback_service.derivatives.work import Work
+from pullback_service.library import Library
 from pullback_service.operations.cotangents import run_for_cotangents
-from pullback_service.operations.evaluation import Document, Evaluation
+from pullback_service.operations.evaluation import Document, Evaluation, using
 from pullback_service.operations.explanation import explain
 from pullback_service.operations.jacobian import JacobianChoice
 from pullback_service.operations.plain import Plain, is_plain
+from pullback_service.operations.repeats import answer_again, note
 from pullback_service.program.plan import default_wrt
 from pullback_service.program.types import types_of
 from pullback_service.protocols.answer import Answer
+from pullback_service.protocols.doors import Sent
 
 
-def backward(evaluation: Evaluation[BackwardRequest]) -> Answer:
+def backward(library: Library, sent: Sent, clock: Clock) -> Answer:
     """The vector-Jacobian product, and what else is asked for, as a BackwardResult."""
+
+    def first(request: BackwardRequest) -> Answer:
+        evaluation = Evaluation(request, library, clock)
+        if not is_plain(request):
+            return _with_more(evaluation)
+        plain = Plain(evaluation)
+        note(library, sent, plain)
+        return plain.answer()
+
+    return answer_again(library, sent, clock) or using(BackwardRequest, sent, first)
+
+
+def _with_more(evaluation: Evaluation[BackwardRequest]) -> Answer:
     request = evaluation.request
-    if is_plain(request):
-        return Plain(evaluation).answer()
     if request.explain and request.is_grads_batched:
         raise InvalidField(
             "One backward pass is explained.", pointer="/explain", hint="Send one grad_tensor an output."
         )
-    return _with_more(evaluation)
-
-
-def _with_more(evaluation: Evaluation[BackwardRequest]) -> Answer:
-    request, clock, work = evaluation.request, evaluation.clock, Work("reverse")
+    clock, work = evaluation.clock, Work("reverse")
     wrt, choice = _choose(evaluation)
     also = [] if choice is None else [x for x in choice.wrt if x not in wrt]
     plan = evaluation.plan([*wrt, *also] if also else request.wrt)

@@ -74,7 +74,11 @@ class Evaluation(Generic[Request]):
 
     def answer(self, document: Document, work: Work) -> Answer:
         """The whole answer: the document, and how it was come by."""
-        meta = {
+        return Answer({**document, "meta": timed(self.meta(work), self.clock)}, self.request.encoding)
+
+    def meta(self, work: Work) -> Document:
+        """How an answer was come by, but for the time that it took."""
+        return {
             "device": str(self.library.device),
             "mode": work.mode,
             "path": work.path,
@@ -82,14 +86,12 @@ class Evaluation(Generic[Request]):
             "backward_count": work.backward_count,
             "adjoint_error": work.adjoint_error,
             "notes": work.notes,
-            **({} if work.together == 1 else {"together": work.together}),
             **({} if work.jacobian is None else {"jacobian": {"mode": work.jacobian.mode, "path": work.jacobian.path}}),
             "plan_cached": self._was_known,
             "graph_sha256": self.source.program.sha256,
             **({} if self.seed is None else {"seed": self.seed}),
             "torch_version": torch.__version__,
         }
-        return Answer({**document, "meta": _timed(meta, self.clock)}, self.request.encoding)
 
     def _read_inputs(self) -> dict[str, Tensor]:
         """The input tensors, each checked against the graph's declarations."""
@@ -115,7 +117,7 @@ def evaluating(model: type[Asked], answer: Callable[[Evaluation[Asked]], Answer]
     return operation
 
 
-def _timed(meta: Document, clock: Clock) -> Later:
+def timed(meta: Document, clock: Clock) -> Later:
     """`meta` with the time that each phase took, that of writing the tensors included."""
 
     def make() -> Document:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pullback_schemas.requests import (
-    BackwardRequest,
     ForwardRequest,
     GradcheckRequest,
     HessianRequest,
@@ -23,7 +22,7 @@ from pullback_service.operations.jvp import jvp
 
 OPERATIONS: dict[str, Operation] = {
     "forward": evaluating(ForwardRequest, forward),
-    "backward": evaluating(BackwardRequest, backward),
+    "backward": backward,
     "jvp": evaluating(JvpRequest, jvp),
     "jacobian": evaluating(JacobianRequest, jacobian),
     "hvp": evaluating(HvpRequest, hvp),
