@@ -145,6 +145,12 @@ class Findings:
         """Note one problem and go on."""
         self.errors.append(error)
 
+    def add_under(self, prefix: str, error: ProblemError | ProblemsError) -> None:
+        """Note problems that lie under `prefix` of the request, and go on: as `catch` and `under`, for short loops."""
+        for problem in each_problem(error):
+            problem.pointer = prefix + problem.pointer
+            self.errors.append(problem)
+
     def catch(self) -> _Catch:
         """Note the problems raised inside and go on after the block."""
         return _Catch(self.errors)

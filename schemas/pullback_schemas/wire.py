@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
@@ -11,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 MAX_NAME = 128
+KNOWN_NAMES = 1024
 
 _NAME = re.compile(NAME_PATTERN + r"\Z")
 
@@ -35,10 +37,15 @@ def why_not_a_name(text: str) -> str | None:
     return None
 
 
-def _check_name(text: str) -> str:
+@lru_cache(KNOWN_NAMES)
+def _check_short(text: str) -> None:
     reason = why_not_a_name(text)
     if reason:
         raise PydanticCustomError("invalid_name", "{reason}", {"reason": reason})
+
+
+def _check_name(text: str) -> str:
+    _check_short(text if len(text) <= MAX_NAME else text[: MAX_NAME + 1])
     return text
 
 

@@ -13,10 +13,11 @@ from pullback_schemas.problems import (
     MAX_LISTED,
     Findings,
     NotDifferentiable,
+    ProblemError,
+    ProblemsError,
     UnknownOutput,
     WrongCount,
     pointer_to,
-    under,
 )
 from pullback_schemas.requests import CotangentRequest
 from pullback_service.derivatives.cotangents import (
@@ -76,7 +77,7 @@ class RequestCotangents:
             return None
         refuse_cut_gradient(self._plan, requires_grad)
         kinds = {name: kind for name, kind in self._plan.outputs.items() if kind and requires_grad[name]}
-        implicit = {name: torch.ones(kind.shape, dtype=kind.dtype) for name, kind in kinds.items()}
+        implicit = {n: torch.ones(kind.shape, dtype=kind.dtype) for n, kind in kinds.items() if n not in self._given}
         return {**implicit, **self._given}
 
     def _inferred(self) -> dict[str, bool | None]:
@@ -90,8 +91,10 @@ class RequestCotangents:
         pointers: dict[str, str] = {}
         for name, pointer, value in self._entries(outputs):
             pointers[name] = pointer
-            with findings.catch(), under(pointer):
+            try:
                 self._given[name] = self._evaluation.read(value, outputs[name].dtype)
+            except (ProblemError, ProblemsError) as error:
+                findings.add_under(pointer, error)
         findings.check()
         check_vectors(outputs, self._given, pointers, GRAD_TENSORS, is_batched=self._is_batched)
         check_batch(self.batch, leaf_types(self._plan), self._plan, "gradients", "grad_tensors")

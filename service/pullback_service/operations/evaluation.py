@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from pullback_schemas.problems import DeviceUnavailable, Findings, pointer_to, under
+from pullback_schemas.problems import DeviceUnavailable, Findings, ProblemError, ProblemsError, pointer_to
 from pullback_schemas.requests import OperationRequest
 from pullback_service.clock import Clock
 from pullback_service.derivatives.work import Work
@@ -99,8 +99,10 @@ class Evaluation(Generic[Request]):
         findings = Findings()
         tensors: dict[str, Tensor] = {}
         for name, value in self.request.inputs.items():
-            with findings.catch(), under(pointer_to("inputs", name)):
+            try:
                 tensors[name] = self.read(value, declared_dtype(program, name), max_elements=limit)
+            except (ProblemError, ProblemsError) as error:
+                findings.add_under(pointer_to("inputs", name), error)
         broken: dict[str, TensorType | None] = {name: None for name in self.request.inputs if name not in tensors}
         with findings.catch():
             check_inputs(program, {**types_of(tensors), **broken}, complete=True)

@@ -68,7 +68,7 @@ class TensorType:
 
 def extent(shape: Sequence[int]) -> int:
     """How much a shape takes to write down: its elements, or the empty lists around none."""
-    return prod(max(size, 1) for size in shape)
+    return prod(shape) or prod([max(size, 1) for size in shape])
 
 
 def refuse_shape(shape: Sequence[int], max_elements: int, pointer: str = "", node: str | None = None) -> None:
@@ -77,14 +77,15 @@ def refuse_shape(shape: Sequence[int], max_elements: int, pointer: str = "", nod
         raise LimitExceeded(
             f"A tensor has at most {MAX_AXES} axes.", pointer=pointer, node=node, expected=MAX_AXES, got=len(shape)
         )
-    if extent(shape) > max_elements:
+    size = extent(shape)
+    if size > max_elements:
         raise LimitExceeded(
             f"A tensor of shape {[min(size, 2**63) for size in shape]} is too large; "
             f"the limit is {max_elements:,} elements.",
             pointer=pointer,
             node=node,
             expected=max_elements,
-            got=min(extent(shape), 2**63),
+            got=min(size, 2**63),
         )
 
 

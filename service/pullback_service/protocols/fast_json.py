@@ -168,6 +168,8 @@ def _let_go(body: Bytes) -> None:
 
 def _nesting(array: Any) -> tuple[list[int], Any]:
     """The sizes level by level, and the first element. Raises Doubt where the lists of a level differ."""
+    if isinstance(first := array[0] if len(array) else None, int | float) and len(array) != SATURATED:
+        return [len(array)], first
     shape: list[int] = []
     rows = [array]
     while True:

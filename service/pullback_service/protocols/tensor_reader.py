@@ -114,6 +114,8 @@ def _from_numbers(data: Any, dtype: torch.dtype | None, shape: list[int] | None,
 
 def _from_decoded(numbers: Numbers, dtype: torch.dtype, shape: list[int] | None) -> Tensor:
     """The tensor of numbers that are read already, none of them infinite. Raises Doubt for whatever does not fit."""
+    if shape is None and dtype == torch.float64 and numbers.kind == "d":
+        return torch.frombuffer(numbers.buffer, dtype=dtype).view(numbers.shape)
     try:
         final = _settle_shape(shape, numbers.shape, prod(numbers.shape), dtype, "")
     except ProblemError:

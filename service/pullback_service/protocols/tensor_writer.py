@@ -21,6 +21,9 @@ from pullback_service.protocols.raw import to_raw
 PIECE = 2**16
 """Elements that are written at a time."""
 
+SHORT = 2**12
+"""Bytes of JSON in which a null is found sooner than in the numbers."""
+
 TRIPLES = 3 * 2**18
 """Bytes that become base64 at a time."""
 
@@ -90,10 +93,8 @@ def _pieces(array: NDArray[Any]) -> Iterator[bytes]:
 
 def _piece(array: NDArray[Any]) -> bytes:
     text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    if array.dtype.kind != "f":
-        return text
-    odd = array[~np.isfinite(array)]
-    return _name_non_finite(text, odd) if odd.size else text
+    is_finite = b"null" not in text if len(text) <= SHORT else np.isfinite(array).all()
+    return text if is_finite else _name_non_finite(text, array[~np.isfinite(array)])
 
 
 def _name_non_finite(text: bytes, odd: NDArray[Any]) -> bytes:
