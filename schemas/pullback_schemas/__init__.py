@@ -28,7 +28,7 @@ from pullback_schemas.results import (
     OpInfo,
     OpList,
 )
-from pullback_schemas.tensors import DType, Encoding, FullTensor, Tensor, TensorSpec, TensorValue
+from pullback_schemas.tensors import DType, Encoding, FullTensor, Tensor, TensorRef, TensorSpec, TensorValue
 
 __version__ = "0.1.0"
 
@@ -62,6 +62,7 @@ __all__ = [
     "OpList",
     "Problem",
     "Tensor",
+    "TensorRef",
     "TensorSpec",
     "TensorValue",
     "__version__",

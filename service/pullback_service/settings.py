@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         default=300, gt=0, description="longest time in which a body arrives, or a large answer is read"
     )
     max_waiting: int = Field(default=256, ge=0, description="requests that may wait for a worker")
-    max_body_bytes: int = Field(default=256 * 2**20, ge=1, description="bytes of one request's body")
+    max_body_bytes: int = Field(default=256 * 2**20, ge=1, description="bytes of one request's body, inflated or not")
     max_held_bytes: int = Field(
         default=2 * 2**30, ge=1, description="bytes of all large bodies and answers that there are at one time"
     )
