@@ -16,7 +16,7 @@ from pullback_service.derivatives.vjp import Pullback, settle_unused
 from pullback_service.derivatives.work import Work
 from pullback_service.library import Library
 from pullback_service.operations.cotangents import run_for_cotangents
-from pullback_service.operations.evaluation import Document, Evaluation, using
+from pullback_service.operations.evaluation import Document, Evaluation, using, values_of
 from pullback_service.operations.explanation import explain
 from pullback_service.operations.jacobian import JacobianChoice
 from pullback_service.operations.plain import Plain, is_plain
@@ -64,7 +64,7 @@ def _with_more(evaluation: Evaluation[BackwardRequest]) -> Answer:
         found = _gradients(point.only(point.outputs, wrt), vectors, request, work)
     gradients = settle_unused(found, point.leaves, request.unused, cotangents.batch)
     clock.lap("backward")
-    document: Document = {"outputs": point.outputs, "gradients": gradients}
+    document: Document = {"outputs": values_of(point), "gradients": gradients}
     if choice is not None:
         with evaluation.source.quoted():
             blocks = choice.compute(point, part := work.part())

@@ -14,6 +14,7 @@ from torch import Tensor
 from pullback_schemas.problems import DeviceUnavailable, Findings, ProblemError, ProblemsError, pointer_to
 from pullback_schemas.requests import OperationRequest
 from pullback_service.clock import Clock
+from pullback_service.derivatives.run import Point
 from pullback_service.derivatives.work import Work
 from pullback_service.library import Library, NeedsDevice
 from pullback_service.program.placing import CPU, place
@@ -134,6 +135,11 @@ def using(model: type[Model], sent: Sent, answer: Callable[[Model], Result]) -> 
     with suppress(Doubt, ValidationError):
         return answer(model.model_validate(read_request(sent, fast=True)))
     return answer(validate(model, read_request(sent)))
+
+
+def values_of(point: Point) -> dict[str, Tensor]:
+    """The outputs, which do not keep the tape while they are written."""
+    return {name: output.detach() for name, output in point.outputs.items()}
 
 
 def places(at: str, names: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from pullback_service.derivatives.run import Point, plain_attention
 from pullback_service.derivatives.vjp import zeros_for_none
 from pullback_service.derivatives.work import Work
 from pullback_service.operations.cotangents import run_for_cotangents
-from pullback_service.operations.evaluation import Document, Evaluation, leaf_types
+from pullback_service.operations.evaluation import Document, Evaluation, leaf_types, values_of
 from pullback_service.operations.vectors import batch_of, check_batch, read_vectors
 from pullback_service.program.plan import Plan, default_wrt
 from pullback_service.program.types import types_of
@@ -104,4 +104,4 @@ def _no_second_derivative(error: OpFailed) -> ProblemError:
 
 def _document(point: Point, second: SecondDerivative, wrt: Collection[str]) -> Document:
     gradients = zeros_for_none(second.gradients, point.leaves)
-    return {"outputs": point.outputs, "gradients": {name: gradients[name] for name in wrt}}
+    return {"outputs": values_of(point), "gradients": {name: gradients[name] for name in wrt}}

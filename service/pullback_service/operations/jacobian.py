@@ -19,7 +19,7 @@ from pullback_service.operations.cotangents import (
     refuse_without_gradient,
     requiring_grad,
 )
-from pullback_service.operations.evaluation import Evaluation, leaf_types, places
+from pullback_service.operations.evaluation import Evaluation, leaf_types, places, values_of
 from pullback_service.program.plan import Plan
 from pullback_service.program.types import DTYPE_NAMES, TensorType, types_of
 from pullback_service.protocols.answer import Answer
@@ -78,7 +78,7 @@ def jacobian(evaluation: Evaluation[JacobianRequest]) -> Answer:
     with evaluation.source.quoted():
         blocks = choice.compute(point, work)
     evaluation.clock.lap("jacobian")
-    return evaluation.answer({"outputs": point.outputs, "jacobians": blocks}, work)
+    return evaluation.answer({"outputs": values_of(point), "jacobians": blocks}, work)
 
 
 def _check(plan: Plan, choice: JacobianChoice, outputs: Mapping[str, TensorType]) -> None:

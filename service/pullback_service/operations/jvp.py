@@ -9,7 +9,7 @@ from pullback_service.derivatives.jvp import push_forward
 from pullback_service.derivatives.run import plain_attention, run_forward
 from pullback_service.derivatives.work import Work
 from pullback_service.operations.cotangents import refuse_cut_gradient, refuse_without_gradient, requiring_grad
-from pullback_service.operations.evaluation import Evaluation
+from pullback_service.operations.evaluation import Evaluation, values_of
 from pullback_service.operations.vectors import batch_of, check_batch, read_vectors
 from pullback_service.program.types import types_of
 from pullback_service.protocols.answer import Answer
@@ -32,4 +32,4 @@ def jvp(evaluation: Evaluation[JvpRequest]) -> Answer:
     with evaluation.source.quoted(), naming_node(point):
         images = push_forward(point.only(), tangents, is_batched=request.is_tangents_batched, work=work)
     evaluation.clock.lap("jvp")
-    return evaluation.answer({"outputs": point.outputs, "jvp": images}, work)
+    return evaluation.answer({"outputs": values_of(point), "jvp": images}, work)
