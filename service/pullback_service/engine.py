@@ -159,6 +159,8 @@ class Engine:
 
         A sealed process imports and reads nothing more.
         """
+        # Where vmap loops inside an operator, torch writes so to stderr, for each call.
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
         importlib.import_module("torch._subclasses.schema_check_mode")  # torch does so where quantile meets vmap
         with warnings.catch_warnings():
             # The first use of forward mode compiles decompositions in a way that torch deprecates.

@@ -92,8 +92,11 @@ class Joint:
         with torch.no_grad():
             return self._named(self._tape.run(self._arguments(question)))
 
-    def answer_many(self, questions: Sequence[Question]) -> list[Values]:
-        """The same for several at once, but for rounding. Raises whatever torch raises."""
+    def answer_many(self, questions: Sequence[Question]) -> list[Values] | None:
+        """The same for several at once, but for rounding. Raises whatever torch raises.
+
+        None where a number is not finite: what some kernels make of it depends on its place in a tensor.
+        """
         assert self._tape is not None
         columns = zip(*(self._arguments(question) for question in questions), strict=True)
         constants = len(self._plan.program.constants)
@@ -101,6 +104,8 @@ class Joint:
         stacked = [
             column[0] if at <= index < at + constants else torch.stack(column) for index, column in enumerate(columns)
         ]
+        if not all(bool(tensor.isfinite().all()) for tensor in stacked if tensor.is_floating_point()):
+            return None
         axes = tuple(None if at <= index < at + constants else 0 for index in range(len(stacked)))
         known = [index for index, slot in enumerate(self._tape.results) if slot is not None]
 

@@ -21,6 +21,9 @@ DEPENDS_ON_MORE = {
 }
 
 
+UNKNOWN = -1
+
+
 class NotRepeatable(Exception):
     """What was called does not tell what is to be called for other numbers."""
 
@@ -81,6 +84,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: list[Any] = list(arguments)  # an id is that of one tensor only while it lives
         self._arguments = len(arguments)
         self._count = len(arguments)
+        self._doubt = ""
         self._calls: list[tuple[OpOverload, list[Any], dict[str, Any], int]] = []
 
     @override
@@ -93,7 +97,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._slots[id(result)] = self._slot(args[0]).index
             return result
         if func._schema.is_mutable or DEPENDS_ON_MORE & set(func.tags):
-            raise NotRepeatable(str(func))
+            self._doubt = f"{func} is called"
         noted = [self._noted(argument) for argument in args], {n: self._noted(v) for n, v in (kwargs or {}).items()}
         tensors = [result] if isinstance(result, Tensor) else list(result)
         for tensor in tensors:
@@ -108,14 +112,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [self._noted(item) for item in argument] if isinstance(argument, list | tuple) else argument
 
     def _slot(self, tensor: Tensor) -> Slot:
-        index = self._slots.get(id(tensor))
-        if index is None:
-            raise NotRepeatable("a tensor of unknown origin")
+        index = self._slots.get(id(tensor), UNKNOWN)
+        if index == UNKNOWN:
+            self._doubt = "a tensor came from elsewhere"
         return Slot(index)
 
     def tape(self, results: Sequence[Tensor | None]) -> Tape:
         """The calls that lead to these results. Raises NotRepeatable."""
         slots = tuple(None if tensor is None else self._slot(tensor) for tensor in results)
+        if self._doubt:
+            raise NotRepeatable(self._doubt)
         needed = {slot.index for slot in slots if slot is not None}
         calls: list[Recorded] = []
         end = self._count

@@ -129,7 +129,7 @@ def answer_together(library: Library, requests: Sequence[Sent]) -> list[tuple[An
         except RuntimeError:
             log.debug("a run of many failed", exc_info=True)
             continue
-        for (index, repeat, _, clock), value in zip(members, values, strict=True):
+        for (index, repeat, _, clock), value in zip(members, values or [], strict=values is not None):
             answers[index] = repeat.told(value, clock, len(members)), clock
     return answers
 
