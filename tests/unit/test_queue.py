@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from pullback_schemas.problems import Busy
-from pullback_service.workers.base import Call
-from pullback_service.workers.queue import Queue, Turn
+from pullback_service.workers.base import Call, Reply
+from pullback_service.workers.queue import Queue, Stranded, Turn
 from pullback_service.workers.shared import SharedBytes
 
 SOON_S = 5
@@ -144,3 +144,52 @@ def test_whoever_is_told_to_wait_no_longer_is_gone():
         return crowd.queue.waiting
 
     assert asyncio.run(scenario()) == 0
+
+
+class Together:
+    """Calls of one graph that wait for the only slot."""
+
+    def __init__(self) -> None:
+        self.queue = Queue(1, 100)
+
+    def join(self, caller: str = "a", key: bytes | None = b"graph") -> tuple[Turn, asyncio.Task[object]]:
+        turn = Turn(Call("backward", b""), caller)
+        turn.key = key
+        return turn, asyncio.create_task(self.queue.enter(turn))
+
+
+def test_calls_of_one_graph_get_the_slot_together_whoever_sent_them_and_others_wait():
+    async def scenario() -> None:
+        crowd = Together()
+        _, running = crowd.join()
+        await running
+        first, second, other, third = crowd.join(), crowd.join("b"), crowd.join(key=b"other"), crowd.join()
+        await settle()
+        crowd.queue.leave(is_large=False)
+        assert await first[1] == [second[0], third[0]]
+        assert (crowd.queue.waiting, crowd.queue.taken) == (1, 1)
+        assert not other[1].done()
+        second[0].settle(Reply(200, b"its answer"))
+        assert await second[1] == Reply(200, b"its answer")
+        third[0].settle(Stranded())
+        with pytest.raises(Stranded):
+            await third[1]
+        crowd.queue.leave(is_large=False)
+        assert await other[1] == []
+
+    asyncio.run(scenario())
+
+
+def test_a_call_whose_caller_has_gone_is_in_nobodys_company():
+    async def scenario() -> None:
+        crowd = Together()
+        _, running = crowd.join()
+        await running
+        first, second = crowd.join(), crowd.join()
+        await settle()
+        second[1].cancel()
+        crowd.queue.leave(is_large=False)
+        assert await first[1] == []
+        assert crowd.queue.waiting == 0
+
+    asyncio.run(scenario())
