@@ -20,7 +20,7 @@ def in_process() -> Send:
     engine.settle(threads=1, is_alone=True)
 
     def send(operation: str, body: bytes) -> tuple[int, bytes]:
-        reply = engine.answer(Call(operation, body))
+        reply = engine.answer(Call(operation, body)).joined()
         return reply.status, reply.body
 
     return send

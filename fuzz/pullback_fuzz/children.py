@@ -114,7 +114,7 @@ def _answer(engine: Engine, calls: Calls, number: int) -> bytes:
     before = resource.getrusage(resource.RUSAGE_SELF)
     spent = before.ru_utime + before.ru_stime
     resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + CPU_S + 1, resource.RLIM_INFINITY))
-    reply = engine.answer(call)
+    reply = engine.answer(call).joined()
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before.ru_maxrss
     is_bloated = growth > GROWTH_KIB or b"not enough memory" in reply.body
     is_unsteady = reply.status == 200 and not is_steady(engine, call, reply)

@@ -56,5 +56,5 @@ def show(engine: Engine, calls: Calls, number: int) -> None:
     """Print call `number`, make it in this very process, and print its answer."""
     request = calls.request(number)
     print(json.dumps(request.body), f"\nPOST /v1/{request.operation}", flush=True)
-    reply = engine.answer(Call(request.operation, request.encoded()))
+    reply = engine.answer(Call(request.operation, request.encoded())).joined()
     print(reply.status, reply.body.decode())

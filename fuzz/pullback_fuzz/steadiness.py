@@ -17,7 +17,7 @@ def is_steady(engine: Engine, call: Call, reply: Reply) -> bool:
     """Whether the same call gives the same numbers again when all fresh memory holds other bytes."""
     libc = ctypes.CDLL(None)
     libc.mallopt(M_PERTURB, 0x3B)
-    again = engine.answer(call)
+    again = engine.answer(call).joined()
     libc.mallopt(M_PERTURB, 0xA5)
     return bool(_numbers(again.body) == _numbers(reply.body))
 

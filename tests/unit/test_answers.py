@@ -57,3 +57,26 @@ def test_what_is_known_only_later_is_in_the_document_too(form):
 def test_an_answer_over_the_limit_is_refused(form):
     with pytest.raises(LimitExceeded):
         write_answer(Answer(document(20)), form, 1000)
+
+
+STRANGE = {
+    "one element, strided": torch.arange(6.0).as_strided((1,), (3,), 2),
+    "one element of three axes": torch.arange(6.0).reshape(2, 3)[1:, 1:2, None],
+    "no element, strided": torch.arange(6.0).as_strided((0, 2), (0, 5)),
+    "one for all": torch.tensor([2.5]).expand(4),
+    "a column": torch.arange(6.0).reshape(2, 3)[:, 1],
+    "a conjugate": torch.tensor([1 + 2j, 3 - 4j]).conj(),
+    "one conjugate, strided": torch.tensor([1 + 2j, 3 - 4j]).conj()[1::2],
+    "an imaginary part": torch.tensor([1 + 2j, 3 - 4j], dtype=torch.complex128).conj().imag,
+    "on a tape": torch.ones(2, requires_grad=True) * 2,
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_tensor_is_written_by_its_elements_however_it_lies_in_memory(name):
+    tensor = STRANGE[name].detach()
+    expected = bytes(tensor.clone(memory_format=torch.contiguous_format).resolve_conj().resolve_neg().numpy().tobytes())
+    (_, found) = read(b"".join(write_answer(Answer({"y": STRANGE[name]}), Form.SAFETENSORS, 2**30)))
+    assert bytes(found["y"].data) == expected
+    document = json.loads(b"".join(write_answer(Answer({"y": STRANGE[name]}, "base64"), Form.JSON, 2**30)))
+    assert base64.b64decode(document["y"]["data"]) == expected

@@ -16,7 +16,7 @@ from torch import Tensor
 from pullback_schemas.graphs import WrittenGraph
 from pullback_schemas.problems import ProblemError, ProblemsError
 from pullback_service.program.types import DTYPES
-from pullback_service.protocols.fast_json import Doubt, Numbers, read_fast
+from pullback_service.protocols.fast_json import CHUNK_BYTES, Doubt, Numbers, read_fast
 from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_reader import read_tensor
 
@@ -218,3 +218,11 @@ def test_an_array_too_long_for_simdjson_to_count_is_doubted():
     for body in (b'{"inputs":{"x":[%s]}}' % many, b'{"wrt":[["a",%s]]}' % many):
         with pytest.raises(Doubt):
             read_fast(body)
+
+
+@pytest.mark.parametrize("shift", range(-6, 3))
+def test_an_escape_is_found_wherever_a_shared_body_is_cut(shift):
+    head = b'{"graph":"'
+    body = head + b"y" * (CHUNK_BYTES + shift - len(head)) + rb'\u005b"}'
+    with pytest.raises(Doubt):
+        read_fast(memoryview(body))

@@ -106,5 +106,5 @@ class Bodies:
         return BodyTooLarge(
             f"The body has more than {self._max_bytes:,} bytes.",
             expected=self._max_bytes,
-            hint="Send tensors as base64, or fewer at once.",
+            hint="Send tensors as a safetensors file, or fewer at once.",
         )

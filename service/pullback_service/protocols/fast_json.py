@@ -193,9 +193,9 @@ def _count(body: Bytes) -> tuple[int, int]:
         return body.count(b"["), body.count(b":")
     brackets = colons = 0
     for start, end in pairwise([*range(0, len(body), CHUNK_BYTES), len(body)]):
-        if _HIDDEN in bytes(body[max(0, start - len(_HIDDEN)) : end]):
-            raise Doubt
         chunk = bytes(body[start:end])
+        if b"\\" in chunk and _HIDDEN in bytes(body[max(0, start - len(_HIDDEN)) : end + len(_HIDDEN)]):
+            raise Doubt
         brackets += chunk.count(b"[")
         colons += chunk.count(b":")
     return brackets, colons

@@ -30,6 +30,8 @@ def from_raw(data: Bytes, dtype: torch.dtype, shape: Sequence[int], *, item_byte
 
 def to_raw(dense: Tensor) -> memoryview:
     """The bytes of a tensor in C order, not copied."""
-    flat = dense.as_strided((dense.numel(),), (1,))  # where there is one element or none, strides may be anything
+    if not dense.numel():
+        return memoryview(b"")
+    flat = dense.as_strided((dense.numel(),), (1,))  # the strides of a single element may be anything
     array: Any = flat.view(torch.uint8).numpy()
     return memoryview(array)

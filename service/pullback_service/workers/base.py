@@ -72,6 +72,10 @@ class Reply(NamedTuple):
         """The bytes of the body, or of its pieces."""
         return len(self.body) if self.pieces is None else sum(map(len, self.pieces))
 
+    def joined(self) -> Reply:
+        """The same, its body in one piece."""
+        return self if self.pieces is None else self._replace(body=b"".join(self.pieces), pieces=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:

@@ -57,7 +57,7 @@ class InlineWorkers(AbstractWorkers):
         try:
             reply = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.answer, call)
             self._thread.submit(self._engine.practise)
-            return reply._replace(body=b"".join(reply.pieces), pieces=None) if reply.pieces else reply
+            return reply.joined()
         finally:
             self._busy -= 1
 
