@@ -12,7 +12,7 @@ from pullback_bench.parts import FULL, PARTS, QUICK, take_turns
 from pullback_bench.plot import plot
 from pullback_bench.report import aims_table, page, skipped, table
 from pullback_bench.results import Results
-from pullback_bench.rows import ROWS, Row
+from pullback_bench.rows import OURS, ROWS, Row
 from pullback_bench.servers import DidNotStart, Server, starters
 
 
@@ -26,13 +26,13 @@ def main() -> None:
         for part in options.parts:
             those = {row: server for row, server in taking_part.items() if part in row.parts}
             if those:
-                take_turns(PARTS[part](those, scale), scale.rounds, results)
+                take_turns(part, PARTS[part](those, scale), scale.rounds, results)
             print(f"\n{part}\n\n{table(results, part)}", flush=True)
     print(f"\naims\n\n{aims_table(results)}\n\n{skipped(results)}")
     if options.page:
-        options.page.write_text(page(results, PARTS))
+        options.page.write_text(page(results, PARTS, scale))
         options.page.with_suffix(".svg").write_text(plot(results))
-    sys.exit(any(row.startswith("Pullback") for row in results.skipped))
+    sys.exit(any(row.startswith(OURS) for _, row in results.skipped))
 
 
 def _options() -> argparse.Namespace:
@@ -58,7 +58,8 @@ def _start(stack: ExitStack, rows: Iterable[Row], peers: Path, results: Results)
                 started[row.server] = failure
         server = started[row.server]
         if isinstance(server, DidNotStart):
-            results.skip(row.name, str(server))
+            for part in row.parts:
+                results.skip(part, row.name, str(server))
         else:
             taking_part[row] = server
     return taking_part

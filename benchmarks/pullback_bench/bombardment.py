@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 
 from pullback_bench.case import case
-from pullback_bench.clients import Connection, Unanswered
+from pullback_bench.clients import Connection, Unanswered, require_right
 from pullback_bench.forms import pullback_safetensors
 
 
@@ -33,28 +33,30 @@ def bombarded(port: int, n: int) -> Iterator[Bombardment]:
         _await_word(pipe)
         yield found
         pipe.send("stop")
-        found.answered = int(_await_word(pipe))
+        found.answered = _await_word(pipe)
     finally:
         pipe.close()
         process.join()
 
 
-def _await_word(pipe: Pipe) -> str:
-    try:
-        return str(pipe.recv())
-    except EOFError:
-        raise Unanswered("large requests beside it were not answered") from None
+def _await_word(pipe: Pipe) -> int:
+    word = pipe.recv()
+    if isinstance(word, int):
+        return word
+    raise Unanswered(f"asked for 100 MB, {word}")
 
 
 def _bombard(port: int, n: int, pipe: Pipe) -> None:
-    """Tell when the first answer was right, then go on until told to stop, and tell how many came."""
+    """Tell when the first right answer has come, then go on until told to stop, and tell how many more came."""
     exchange = pullback_safetensors(case(n))
     raw, answered = exchange.raw(), 0
-    with Connection(port) as connection:
-        if not exchange.is_right(bytes(connection.exchange(raw))):
-            return
-        pipe.send("right")
-        while not pipe.poll():
-            connection.exchange(raw)
-            answered += 1
-    pipe.send(answered)
+    try:
+        with Connection(port) as connection:
+            require_right(exchange, bytes(connection.exchange(raw)))
+            pipe.send(answered)
+            while not pipe.poll():
+                connection.exchange(raw)
+                answered += 1
+        pipe.send(answered)
+    except Unanswered as failure:
+        pipe.send(str(failure))

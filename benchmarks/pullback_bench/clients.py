@@ -17,6 +17,8 @@ from typing import cast
 
 import uvloop
 
+from pullback_bench.forms import Exchange
+
 HEALTH = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
 HEALTH_EVERY_S = 0.02
 BOUND_S = 120
@@ -29,9 +31,10 @@ class Unanswered(Exception):
 
 @dataclass
 class Tally:
-    """What came of a turn: the seconds of each answer, and the body of the last one."""
+    """What came of a turn: the seconds of each answer and of all, and the body of the last one."""
 
     seconds: list[float] = field(default_factory=list)
+    passed_s: float = 0
     last: bytes = b""
 
     def centile(self, share: float) -> float:
@@ -42,15 +45,14 @@ class Tally:
 class _Client(asyncio.Protocol):
     """Sends again as soon as it is answered, or after a pause, until the turn ends."""
 
-    def __init__(self, raw: bytes, tally: Tally, end: float, pause_s: float) -> None:
-        self._raw, self._tally, self._end, self._pause_s = raw, tally, end, pause_s
+    def __init__(self, raw: bytes, tally: Tally, pause_s: float = 0) -> None:
+        self._raw, self._tally, self._pause_s = raw, tally, pause_s
         self._received = b""
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._send()
 
     def data_received(self, data: bytes) -> None:
         data = self._received = self._received + data
@@ -70,6 +72,11 @@ class _Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._finish(Unanswered(f"it broke the connection off ({exc})"))
+
+    def start(self, end: float) -> None:
+        """Send until `end`, and an answer more."""
+        self._end = end
+        self._send()
 
     def _send(self) -> None:
         self._sent = perf_counter()
@@ -101,14 +108,18 @@ def drive(port: int, raw: bytes, *, clients: int, seconds: float, health: Tally 
     """So many clients, each sending the same request again and again; `health` is asked for meanwhile."""
 
     async def run() -> Tally:
-        tally, end = Tally(), perf_counter() + seconds
-        asked = [_Client(raw, tally, end, 0) for _ in range(clients)]
-        asked += [] if health is None else [_Client(HEALTH, health, end, HEALTH_EVERY_S)]
+        tally = Tally()
+        asked = [_Client(raw, tally) for _ in range(clients)]
+        asked += [] if health is None else [_Client(HEALTH, health, HEALTH_EVERY_S)]
         loop = asyncio.get_running_loop()
         for client in asked:
             await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
+        start = perf_counter()
+        for client in asked:
+            client.start(start + seconds)
         async with asyncio.timeout(BOUND_S):
             await asyncio.gather(*(client.done for client in asked))
+        tally.passed_s = perf_counter() - start
         return tally
 
     try:
@@ -116,6 +127,12 @@ def drive(port: int, raw: bytes, *, clients: int, seconds: float, health: Tally 
             return uvloop.run(run())
     except OSError as error:
         raise Unanswered(f"it cannot be reached, or took longer than {BOUND_S} s ({error})") from error
+
+
+def require_right(exchange: Exchange, answer: bytes) -> None:
+    """Raise if the answer is wrong."""
+    if not exchange.is_right(answer):
+        raise Unanswered("its answer is wrong")
 
 
 @contextmanager

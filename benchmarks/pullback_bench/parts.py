@@ -13,7 +13,7 @@ from pullback_bench import in_process
 from pullback_bench import results as r
 from pullback_bench.bombardment import Bombardment, bombarded
 from pullback_bench.case import Case, case
-from pullback_bench.clients import Connection, Tally, Unanswered, drive
+from pullback_bench.clients import Connection, Tally, Unanswered, drive, require_right
 from pullback_bench.forms import Exchange
 from pullback_bench.results import Measure, Results
 from pullback_bench.rows import BESIDE, IN_PROCESS, Row
@@ -40,19 +40,22 @@ class Scale:
 
 
 FULL = Scale(rounds=7, alone_s=0.7, many_s=1.5, large_s=0.3, beside_s=3)
+"""A few minutes."""
+
 QUICK = Scale(rounds=1, alone_s=0.05, many_s=0.1, large_s=0, beside_s=0.1, large_n=10_000, bulk_n=100_000)
+"""Seconds, and figures that mean nothing: that it runs."""
 
 
-def take_turns(turns: Turns, rounds: int, results: Results) -> None:
-    """Everyone once a round, A B A B; a first round is not counted. Who fails once is left out."""
+def take_turns(part: str, turns: Turns, rounds: int, results: Results) -> None:
+    """Everyone once a round, A B A B; a first round is not counted. Who fails once is left out of the part."""
     for number in range(rounds + 1):
         for row, turn in turns.items():
-            if row in results.skipped:
+            if (part, row) in results.skipped:
                 continue
             try:
                 figures = turn()
             except Unanswered as failure:
-                results.skip(row, str(failure))
+                results.skip(part, row, str(failure))
                 continue
             for measure, figure in figures.items():
                 if number:
@@ -69,14 +72,14 @@ def small(rows: Mapping[Row, Server], scale: Scale) -> Turns:
 def _small_turn(server: Server, exchange: Exchange, scale: Scale) -> Figures:
     raw = exchange.raw()
     alone = drive(server.port, raw, clients=1, seconds=scale.alone_s)
-    before, start = server.cpu_s(), perf_counter()
+    cpu = server.cpu_s()
     many = drive(server.port, raw, clients=CLIENTS, seconds=scale.many_s)
-    passed, cpu = perf_counter() - start, server.cpu_s() - before
+    cpu = server.cpu_s() - cpu
     for tally in (alone, many):
-        _require_right(exchange, tally.last)
+        require_right(exchange, tally.last)
     return {
         r.P50_ALONE: 1e6 * alone.centile(0.5),
-        r.RATE_MANY: len(many.seconds) / passed,
+        r.RATE_MANY: len(many.seconds) / many.passed_s,
         r.P50_MANY: 1e3 * many.centile(0.5),
         r.P99_MANY: 1e3 * many.centile(0.99),
         r.CPU_MANY: 1e6 * cpu / len(many.seconds),
@@ -121,7 +124,7 @@ def bulk(rows: Mapping[Row, Server], scale: Scale) -> Turns:
 def _sized_turn(server: Server, exchange: Exchange, seconds: float, took: Measure, cost: Measure) -> Figures:
     raw = exchange.raw()
     with Connection(server.port) as connection:
-        _require_right(exchange, bytes(connection.exchange(raw)))
+        require_right(exchange, bytes(connection.exchange(raw)))
         cpu = server.cpu_s()
         times = _repeat(lambda: connection.exchange(raw), seconds)
         cpu = server.cpu_s() - cpu
@@ -161,19 +164,14 @@ def _beside_turn(server: Server, exchange: Exchange, seconds: float, n: int | No
     health = Tally()
     with nullcontext(Bombardment()) if n is None else bombarded(server.port, n) as large_ones:
         tally = drive(server.port, exchange.raw(), clients=BESIDE_CLIENTS, seconds=seconds, health=health)
-    _require_right(exchange, tally.last)
+    require_right(exchange, tally.last)
     return {
         r.BESIDE_P50: 1e3 * tally.centile(0.5),
         r.BESIDE_P99: 1e3 * tally.centile(0.99),
         r.BESIDE_HEALTH: 1e3 * health.centile(1),
-        r.BESIDE_RATE: len(tally.seconds) / seconds,
-        r.BESIDE_BULK: large_ones.answered / seconds,
+        r.BESIDE_RATE: len(tally.seconds) / tally.passed_s,
+        r.BESIDE_BULK: large_ones.answered / tally.passed_s,
     }
-
-
-def _require_right(exchange: Exchange, answer: bytes) -> None:
-    if not exchange.is_right(answer):
-        raise Unanswered("its answer is wrong")
 
 
 PARTS = {"small": small, "large": large, "bulk": bulk, "beside": beside}

@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 from pullback_bench import results as r
 from pullback_bench.report import told
 from pullback_bench.results import Results
+from pullback_bench.rows import OURS
 
 PANELS = {
     r.CPU_MANY: "small request: server CPU, us",
@@ -17,7 +18,7 @@ PANELS = {
     r.BULK: "100 MB in and out: time, ms",
 }
 LABELS, BARS, MARGIN, LINE, BAR = 250, 520, 80, 22, 15
-OURS, OTHERS = "#2563eb", "#9ca3af"
+BLUE, GREY = "#2563eb", "#9ca3af"
 
 
 def plot(results: Results) -> str:
@@ -52,7 +53,7 @@ def _panel(title: str, figures: dict[str, float], top: int) -> list[str]:
     for number, (row, figure) in enumerate(figures.items(), 1):
         y = top + LINE * number
         length = (math.log10(figure) - low) * scale
-        colour = OURS if row.startswith("Pullback") else OTHERS
+        colour = BLUE if row.startswith(OURS) else GREY
         drawn.append(f'<text x="{LABELS - 8}" y="{y + BAR}" text-anchor="end">{escape(row)}</text>')
         drawn.append(f'<rect x="{LABELS}" y="{y + 3}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>')
         drawn.append(f'<text x="{LABELS + length + 5:.1f}" y="{y + BAR}">{told(figure)}</text>')

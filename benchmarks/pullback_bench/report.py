@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 from pullback_bench.aims import AIMS, Aim
+from pullback_bench.parts import FULL, Scale
 from pullback_bench.results import Results
 from pullback_bench.servers import PEERS
 
@@ -20,7 +21,7 @@ OWN_PACKAGES = ("torch", "fastapi", "pydantic", "uvicorn", "uvloop", "httptools"
 PEER_PACKAGES = ("tesseract-core", "umbridge", "torch", "fastapi", "pydantic", "uvicorn", "aiohttp", "numpy")
 
 
-def page(results: Results, parts: Iterable[str]) -> str:
+def page(results: Results, parts: Iterable[str], scale: Scale) -> str:
     """The whole page: prose around the tables of the parts that were measured."""
     tables = {part: table(results, part) or "Not measured in this run." for part in parts}
     return Template(PAGE.read_text()).substitute(
@@ -29,7 +30,14 @@ def page(results: Results, parts: Iterable[str]) -> str:
         skipped=skipped(results),
         machine=machine(),
         date=date.today().isoformat(),
+        scale=_extent(scale),
     )
+
+
+def _extent(scale: Scale) -> str:
+    if scale == FULL:
+        return f"{scale.rounds} rounds; figures are medians of rounds"
+    return "**a quick run with small tensors, which shows that it runs, not how fast**"
 
 
 def table(results: Results, part: str) -> str:
@@ -66,7 +74,7 @@ def skipped(results: Results) -> str:
     """Who was left out, and why."""
     if not results.skipped:
         return "Nobody was left out."
-    return "\n".join(f"- Left out: {row}: {reason}." for row, reason in results.skipped.items())
+    return "\n".join(f"- Left out ({part}): {row}: {reason}." for (part, row), reason in results.skipped.items())
 
 
 def told(figure: float | None) -> str:

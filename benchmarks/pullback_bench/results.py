@@ -36,17 +36,21 @@ class Results:
     """One figure a round, and which rows there are no figures of, with the reason."""
 
     figures: dict[tuple[Measure, str], list[float]] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
+    skipped: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, measure: Measure, row: str, figure: float) -> None:
         """The next round's figure."""
         self.figures.setdefault((measure, row), []).append(figure)
 
-    def skip(self, row: str, reason: str) -> None:
-        """Leave a row out, with all that was measured of it."""
-        self.skipped[row] = reason
-        self.figures = {key: figures for key, figures in self.figures.items() if key[1] != row}
-        print(f"skipped: {row}: {reason}", flush=True)
+    def skip(self, part: str, row: str, reason: str) -> None:
+        """Leave a row out of a part, with what was measured of it there."""
+        self.skipped[part, row] = reason
+        self.figures = {
+            (measure, name): figures
+            for (measure, name), figures in self.figures.items()
+            if (measure.part, name) != (part, row)
+        }
+        print(f"{part}: skipped {row}: {reason}", flush=True)
 
     def rows(self, part: str) -> list[str]:
         """The rows that have figures in a part, in the order in which they were measured."""

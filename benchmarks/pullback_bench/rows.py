@@ -8,6 +8,9 @@ from pullback_bench import forms
 from pullback_bench.forms import Form
 
 IN_PROCESS = "torch, in process"
+OURS = ("Pullback", "small requests")
+"""How rows begin that measure this service."""
+
 BESIDE = ("small requests alone", "small requests beside 100 MB ones")
 
 

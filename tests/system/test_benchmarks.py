@@ -78,9 +78,9 @@ def test_turns_alternate_and_whoever_fails_is_left_out_with_the_reason():
         return {LARGE: float(len(order))}
 
     results = Results()
-    take_turns({"a": lambda: turn("a"), "b": lambda: turn("b", failing=True)}, rounds=2, results=results)
+    take_turns("large", {"a": lambda: turn("a"), "b": lambda: turn("b", failing=True)}, 2, results)
     assert order == ["a", "b", "a", "b", "a"]
-    assert results.skipped == {"b": "it answers 503"}
+    assert results.skipped == {("large", "b"): "it answers 503"}
     assert results.rows("large") == ["a"]
 
 
