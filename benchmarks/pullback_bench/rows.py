@@ -35,5 +35,5 @@ ROWS = (
     Row("naive FastAPI, JSON", "naive", forms.naive, ("small", "large")),
     Row("FastAPI, echo", "echo", forms.echo_json, ("small",)),
     Row("bare ASGI, echo", "asgi", forms.echo_json, ("small",)),
-    Row("bare ASGI, echo", "asgi", forms.echo_safetensors, ("bulk",)),
+    Row("bare ASGI, echo", "asgi", forms.echo_safetensors, ("large", "bulk")),
 )
