@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
+PEERS ?= .venv-peers
 HOST ?= $(or $(PULLBACK_HOST),127.0.0.1)
 PORT ?= $(or $(PULLBACK_PORT),8000)
 FUZZ_SECONDS ?= 600
@@ -36,8 +37,9 @@ conformance: $(VENV)/.development  ## PyTorch's own samples of its operators thr
 fuzz: $(VENV)/.development  ## random calls of every operator, each in a process that may die of it
 	PYTHONPATH=conformance:fuzz $(BIN)/python -m pullback_fuzz --seconds $(FUZZ_SECONDS) --seed $(SEED)
 
-bench: $(VENV)/.development  ## a small request against a bare FastAPI echo, in one run
-	$(BIN)/python benchmarks/small_requests.py
+bench: $(VENV)/.development  ## everything beside its peers, in one run; writes docs/benchmarks.md
+	-$(MAKE) $(PEERS)/.installed
+	PYTHONPATH=benchmarks $(BIN)/python -m pullback_bench --peers $(PEERS) --page docs/benchmarks.md
 
 bench-derivatives: $(VENV)/.development  ## Jacobians, Hessians and H v against torch.func, in time and memory
 	$(BIN)/python benchmarks/derivatives.py
@@ -46,7 +48,7 @@ bench-load: $(VENV)/.development  ## small and mixed load, with and without faul
 	$(BIN)/python benchmarks/load.py
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PEERS)
 
 $(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)
@@ -59,4 +61,9 @@ $(VENV)/.runtime: $(VENV)/.pip $(MANIFESTS)
 
 $(VENV)/.development: $(VENV)/.runtime
 	$(PIP) install --quiet --constraint constraints.txt --group dev $(PACKAGES)
+	touch $@
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	touch $@

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from derivatives_cases import CASES, Case
 
 BUDGET_S, MAX_ROUNDS = 12.0, 15

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from servers import Server, echo, service
+
+from pullback_bench.servers import Server, descendants, echo, service
 
 CONCURRENCIES = (1, 8, 32, 64)
 ROUNDS, ROUND_S = 2, 4.0
@@ -154,13 +155,6 @@ async def harm(server: Server, end: float) -> None:
         if workers:
             with suppress(ProcessLookupError):
                 os.kill(workers[number % len(workers)], (signal.SIGKILL, signal.SIGSTOP)[number % 2])
-
-
-def descendants(pid: int) -> list[int]:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return children + [below for child in children for below in descendants(child)]
-    return []
 
 
 def name_of(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""The floor: a bare FastAPI route that gives a JSON body back."""
+"""A floor: a bare FastAPI route that gives a body back."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ async def echo(request: Request) -> Response:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(os.environ["PULLBACK_PORT"]), access_log=False, log_level="warning")
+    uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")
