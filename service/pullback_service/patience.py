@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 from typing_extensions import override
 
@@ -61,25 +62,18 @@ class AbstractInterruption(ABC):
         self._is_due = True
         self._task.cancel()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._patience.begin(self)
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._patience.end(self)
         if self._is_due:
             self._task.uncancel()
             raise self._error() from None
-
-
-class Bounded(AbstractInterruption):
-    """A block that may not take longer than its patience."""
-
-    @override
-    def on_overdue(self) -> None:
-        self.interrupt()
 
 
 class Deadline(AbstractInterruption):
@@ -96,11 +90,12 @@ class Deadline(AbstractInterruption):
         self._timer = asyncio.get_running_loop().call_later(left, self.interrupt)
 
     @override
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         super().__enter__()
         if self._seconds <= self._patience.seconds:
             self._patience.end(self)
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self.interrupt)
+        return self
 
     @override
     def __exit__(self, *_: object) -> None:

@@ -11,6 +11,10 @@ import httpx
 
 CLIENTS, EACH = 48, 20
 GRAPH = "y = relu(x * x)"
+LESSONS = 6
+SHOWN_IN_S = 20
+SQUARINGS = [f"a{k} = a{k - 1} @ a0" for k in range(1, 40)]
+SLOW = {"graph": "; ".join(["a0 = eye(1200)", *SQUARINGS, "y = a39.sum() * x"]), "inputs": {"x": 1.0}}
 
 
 def body(k: float, **more: Any) -> dict[str, Any]:
@@ -27,26 +31,39 @@ async def ask(client: httpx.AsyncClient, number: int, **more: Any) -> Any:
     return answer["meta"]
 
 
-def all_at_once(url: str, **more: Any) -> list[Any]:
-    """The meta of many answers, each of which was right."""
+def behind_another(url: str, **more: Any) -> list[Any]:
+    """The meta of answers to requests that all waited for the same worker, each of which was right."""
 
     async def run() -> list[Any]:
         limits = httpx.Limits(max_connections=CLIENTS)
         async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as client:
-            return await asyncio.gather(*(ask(client, number, **more) for number in range(CLIENTS * EACH)))
+            for number in range(LESSONS):
+                await ask(client, number, **more)
+            slow = asyncio.create_task(client.post("/v1/forward", json=SLOW))
+            await shown(client, "busy", 1)
+            tasks = [asyncio.create_task(ask(client, number, **more)) for number in range(CLIENTS - 2)]
+            await shown(client, "waiting", CLIENTS - 2)
+            assert not slow.done()
+            await slow
+            return await asyncio.gather(*tasks)
 
     return asyncio.run(run())
 
 
+async def shown(client: httpx.AsyncClient, what: str, count: int) -> None:
+    async with asyncio.timeout(SHOWN_IN_S):
+        while (await client.get("/health/ready")).json()["workers"][what] != count:
+            pass
+
+
 def test_requests_that_wait_for_a_worker_are_answered_together(own_service):
     _, url = own_service(WORKERS="1")
-    metas = all_at_once(url)
-    assert max(meta.get("together", 1) for meta in metas) > 1
+    assert [meta.get("together", 1) for meta in behind_another(url)] == [CLIENTS - 2] * (CLIENTS - 2)
 
 
 def test_deterministic_requests_are_answered_alone(own_service):
     _, url = own_service(WORKERS="1")
-    assert {meta.get("together", 1) for meta in all_at_once(url, deterministic=True)} == {1}
+    assert {meta.get("together", 1) for meta in behind_another(url, deterministic=True)} == {1}
 
 
 def test_workers_that_are_killed_meanwhile_cost_no_answer(own_service, processes_of):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -37,42 +38,39 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One call, whose results go to the next slots; `unused` are the slots that nothing needs after it."""
+    """One call, whose results go to the next slots. What it is given lies in the slots that `pick` gets."""
 
     operator: OpOverload
-    args: list[Any]
-    kwargs: dict[str, Any]
-    results: int
-    unused: tuple[int, ...]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]]
+    names: tuple[str, ...]
+
+    def run(self, values: Sequence[Any]) -> Any:
+        """The results; the last arguments go by their names."""
+        given = self.pick(values)
+        if not self.names:
+            return self.operator(*given)
+        first = len(given) - len(self.names)
+        return self.operator(*given[:first], **dict(zip(self.names, given[first:], strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """Calls in order. The first slots are the arguments', `results` are the slots of what it gives."""
+    """Calls in order. The first slots are the arguments', then come literals; `results` are those of what it gives."""
 
-    calls: tuple[Recorded, ...]
-    results: tuple[Slot | None, ...]
+    literals: list[Any]
+    calls: list[Recorded]
+    results: list[int | None]
 
     def run(self, arguments: Sequence[Tensor]) -> list[Tensor | None]:
         """The results for other arguments, of the same dtypes and shapes."""
-        values: list[Any] = list(arguments)
+        values = [*arguments, *self.literals]
         for call in self.calls:
-            args = [_filled(argument, values) for argument in call.args]
-            result = call.operator(*args, **{name: _filled(value, values) for name, value in call.kwargs.items()})
+            result = call.run(values)
             if type(result) is Tensor:
                 values.append(result)
             else:
                 values.extend(result)
-            for index in call.unused:
-                values[index] = None
-        return [None if slot is None else values[slot.index] for slot in self.results]
-
-
-def _filled(argument: Any, values: Sequence[Any]) -> Any:
-    kind = type(argument)
-    if kind is Slot:
-        return values[argument.index]
-    return [_filled(item, values) for item in argument] if kind is list else argument
+        return [None if index is None else values[index] for index in self.results]
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -85,7 +83,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._arguments = len(arguments)
         self._count = len(arguments)
         self._doubt = ""
-        self._calls: list[tuple[OpOverload, list[Any], dict[str, Any], int]] = []
+        self._calls: list[tuple[OpOverload, list[Any], dict[str, Any]]] = []
 
     @override
     def __torch_dispatch__(
@@ -96,14 +94,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func in ONLY_COPIES_A_HANDLE:
             self._slots[id(result)] = self._slot(args[0]).index
             return result
-        if func._schema.is_mutable or DEPENDS_ON_MORE & set(func.tags):
+        if func._schema.is_mutable or DEPENDS_ON_MORE & set(func.tags) or not isinstance(result, Tensor | tuple | list):
             self._doubt = f"{func} is called"
+            return result
         noted = [self._noted(argument) for argument in args], {n: self._noted(v) for n, v in (kwargs or {}).items()}
         tensors = [result] if isinstance(result, Tensor) else list(result)
         for tensor in tensors:
             self._slots[id(tensor)] = self._count
             self._count += 1
-        self._calls.append((func, *noted, len(tensors)))
+        self._calls.append((func, *noted))
         return result
 
     def _noted(self, argument: Any) -> Any:
@@ -119,25 +118,50 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def tape(self, results: Sequence[Tensor | None]) -> Tape:
         """The calls that lead to these results. Raises NotRepeatable."""
-        slots = tuple(None if tensor is None else self._slot(tensor) for tensor in results)
+        slots = [None if tensor is None else self._slot(tensor) for tensor in results]
         if self._doubt:
             raise NotRepeatable(self._doubt)
-        needed = {slot.index for slot in slots if slot is not None}
-        calls: list[Recorded] = []
-        end = self._count
-        for func, args, kwargs, count in reversed(self._calls):
-            own = set(range(end - count, end))
-            end -= count
-            used = {slot.index for slot in _slots_in([*args, *kwargs.values()])} | own
-            unused = tuple(sorted(index for index in used - needed if index >= self._arguments))
-            calls.append(Recorded(func, args, kwargs, count, unused))
-            needed |= used
-        return Tape(tuple(reversed(calls)), slots)
+        writer = _Writer(self._arguments, [v for _, args, kwargs in self._calls for v in (*args, *kwargs.values())])
+        calls = [
+            Recorded(func, writer.picker([*args, *kwargs.values()]), tuple(kwargs))
+            for func, args, kwargs in self._calls
+        ]
+        return Tape(writer.literals, calls, [None if slot is None else writer.place(slot) for slot in slots])
 
 
-def _slots_in(argument: Any) -> Iterator[Slot]:
-    if isinstance(argument, Slot):
-        yield argument
-    elif isinstance(argument, list):
-        for item in argument:
-            yield from _slots_in(item)
+class _Writer:
+    """Gives every literal a slot of its own, after the arguments."""
+
+    def __init__(self, arguments: int, given: Sequence[Any]) -> None:
+        self.literals = [value for value in given if not _holds_slots(value)]
+        self._arguments = arguments
+        self._next = arguments
+
+    def place(self, slot: Slot) -> int:
+        """Where that tensor lies now."""
+        return slot.index if slot.index < self._arguments else slot.index + len(self.literals)
+
+    def picker(self, given: Sequence[Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+        """What gets these arguments out of the values. To be called in the order of the calls."""
+        places = [self._placed(value) for value in given]
+        if all(isinstance(place, int) for place in places):
+            return itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],) if places else ()
+        return lambda values: tuple(_picked(place, values) for place in places)
+
+    def _placed(self, value: Any) -> Any:
+        if isinstance(value, Slot):
+            return self.place(value)
+        if _holds_slots(value):
+            return [self.place(item) if isinstance(item, Slot) else (item,) for item in value]
+        self._next += 1
+        return self._next - 1
+
+
+def _holds_slots(value: Any) -> bool:
+    return isinstance(value, Slot) or (isinstance(value, list) and any(isinstance(item, Slot) for item in value))
+
+
+def _picked(place: Any, values: Sequence[Any]) -> Any:
+    if isinstance(place, int):
+        return values[place]
+    return [values[item] if isinstance(item, int) else item[0] for item in place]

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from pullback_schemas.problems import BodyTimeout, BodyTooLarge, Busy
+from pullback_schemas.problems import BodyTooLarge, Busy
 from pullback_service.http.head import Head
 from pullback_service.http.holdings import Holdings
-from pullback_service.patience import Bounded, Patience
 from pullback_service.settings import Settings
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
@@ -32,30 +31,27 @@ async def _arriving(first: Message, receive: Receive) -> AsyncIterator[bytes]:
 
 
 class Bodies:
-    """Reads bodies as they arrive, within bounds of size and time."""
+    """Reads bodies as they arrive, within bounds of size."""
 
     def __init__(self, settings: Settings, holdings: Holdings) -> None:
         self._max_bytes = settings.max_body_bytes
         self._max_small = min(INLINE_BYTES, self._max_bytes)
-        self._patience = Patience(settings.body_timeout_s)
         self._holdings = holdings
 
     async def read(self, head: Head, receive: Receive) -> bytes | SharedBytes:
         """The whole body, to be released; a large one goes straight to shared memory.
 
-        Raises BodyTooLarge as soon as it is known to be, BodyTimeout, ClientDisconnect, or Busy when others' bodies
-        take too much.
+        Raises BodyTooLarge as soon as it is known to be, ClientDisconnect, or Busy when others' bodies take too much.
         """
         declared = head.content_length or b""
         if declared.isdigit() and int(declared[:20]) > self._max_bytes:
             raise self._too_large()
         try:
-            with Bounded(self._patience, self._late):
-                first = await _next(receive)
-                body: bytes = first.get("body", b"")
-                if len(body) <= self._max_small and not first.get("more_body", False):
-                    return body
-                return await self._collect(_arriving(first, receive))
+            first = await _next(receive)
+            body: bytes = first.get("body", b"")
+            if len(body) <= self._max_small and not first.get("more_body", False):
+                return body
+            return await self._collect(_arriving(first, receive))
         except OSError as error:
             raise Busy(f"There is no room for the body now: {error.strerror}.", hint="Try again soon.") from None
 
@@ -98,9 +94,6 @@ class Bodies:
         except OSError:
             self._holdings.give_back(len(chunk))
             raise
-
-    def _late(self) -> BodyTimeout:
-        return BodyTimeout(f"The body did not arrive within {self._patience.seconds:g} s.")
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(

@@ -15,8 +15,9 @@ from pullback_service.http.head import Head
 from pullback_service.http.media import check_media
 from pullback_service.http.operations import OPERATIONS
 from pullback_service.http.problems import problem_response, unforeseen
-from pullback_service.http.terms import PATIENCE_S, WhilePresent, terms_of
+from pullback_service.http.terms import PATIENCE_S, Attention, terms_of
 from pullback_service.patience import Patience
+from pullback_service.settings import Settings
 from pullback_service.workers.base import AbstractWorkers, Call
 
 ADDRESSES = {f"/v1/{operation}": operation for operation in OPERATIONS}
@@ -25,11 +26,12 @@ ADDRESSES = {f"/v1/{operation}": operation for operation in OPERATIONS}
 class Computing:
     """Answers the operations, each a plain ASGI application's request."""
 
-    def __init__(self, workers: AbstractWorkers, bodies: Bodies, answers: Answers, deadline_s: float) -> None:
+    def __init__(self, workers: AbstractWorkers, bodies: Bodies, answers: Answers, settings: Settings) -> None:
         self._workers = workers
         self._bodies = bodies
         self._answers = answers
-        self._deadline_s = deadline_s
+        self._deadline_s = settings.deadline_s
+        self._body_timeout_s = settings.body_timeout_s
         self._patience = Patience(PATIENCE_S)
 
     async def answer(self, operation: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,12 +53,13 @@ class Computing:
         head = Head.of(scope)
         forms = check_media(head.media)
         terms = terms_of(head, self._deadline_s)
-        body = await self._bodies.read(head, receive)
-        try:
-            with WhilePresent(receive, self._patience):
+        with Attention(receive, self._patience, self._body_timeout_s) as attention:
+            body = await self._bodies.read(head, receive)
+            attention.has_body()
+            try:
                 reply = await self._workers.run(Call(operation, body, forms), terms)
-        finally:
-            self._bodies.release(body)
+            finally:
+                self._bodies.release(body)
         await self._answers.send(reply, forms.wanted, scope, send)
 
 

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 from typing_extensions import override
 
-from pullback_schemas.problems import InvalidField
+from pullback_schemas.problems import BodyTimeout, InvalidField
 from pullback_service.http.head import Head
 from pullback_service.patience import AbstractInterruption, Patience
 from pullback_service.workers.base import Terms
@@ -37,20 +37,42 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-class WhilePresent(AbstractInterruption):
-    """A block that is interrupted when the client goes away, and raises ClientDisconnect. The body must have been read.
+class Attention(AbstractInterruption):
+    """A request on its way, interrupted when its body takes too long, and then when its client goes away.
 
-    The client is watched once the patience is over: a task for every request would cost its share.
+    Raises BodyTimeout or ClientDisconnect. Timer and watch begin once the patience is over: for every request, they
+    would cost their share.
     """
 
-    def __init__(self, receive: Receive, patience: Patience) -> None:
-        super().__init__(patience, ClientDisconnect)
+    def __init__(self, receive: Receive, patience: Patience, body_timeout_s: float) -> None:
+        super().__init__(patience, self._told)
         self._receive = receive
+        self._body_timeout_s = body_timeout_s
+        self._has_body = self._is_overdue = False
+        self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
+
+    def has_body(self) -> None:
+        """The body has been read."""
+        self._has_body = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._is_overdue:
+            self.on_overdue()
 
     @override
     def on_overdue(self) -> None:
-        self._watch = asyncio.create_task(self._wait())
+        self._is_overdue = True
+        if self._has_body:
+            self._watch = asyncio.create_task(self._wait())
+        else:
+            left = max(0.0, self._body_timeout_s - self._patience.seconds)
+            self._timer = asyncio.get_running_loop().call_later(left, self.interrupt)
+
+    def _told(self) -> Exception:
+        if self._has_body:
+            return ClientDisconnect()
+        return BodyTimeout(f"The body did not arrive within {self._body_timeout_s:g} s.")
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -61,4 +83,6 @@ class WhilePresent(AbstractInterruption):
     def __exit__(self, *_: object) -> None:
         if self._watch is not None:
             self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         super().__exit__()
