@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "service/pullback_service/program": ({"torch", "numpy", "pullback_schemas"}, {"program"}),
     "service/pullback_service/derivatives": ({"torch", "pullback_schemas"}, {"derivatives", "program"}),
     "service/pullback_service/operations": (
-        {"torch", "orjson", "pydantic", "pullback_schemas"},
+        {"torch", "numpy", "orjson", "pydantic", "pullback_schemas"},
         {"operations", "derivatives", "program", "protocols", "library", "clock"},
     ),
     "service/pullback_service/workers": (

@@ -92,40 +92,34 @@ class Joint:
         with torch.no_grad():
             return self._named(self._tape.run(self._arguments(question)))
 
-    def answer_many(self, questions: Sequence[Question]) -> list[Values] | None:
-        """The same for several at once, but for rounding. Raises whatever torch raises.
+    def answer_many(self, questions: Question, count: int) -> Values | None:
+        """The same for several at once, along one leading axis, but for rounding. Raises whatever torch raises.
 
         None where a number is not finite: what some kernels make of it depends on its place in a tensor.
         """
         assert self._tape is not None
-        columns = zip(*(self._arguments(question) for question in questions), strict=True)
-        constants = len(self._plan.program.constants)
-        at = len(self._plan.program.inputs)
-        stacked = [
-            column[0] if at <= index < at + constants else torch.stack(column) for index, column in enumerate(columns)
-        ]
-        if not all(bool(tensor.isfinite().all()) for tensor in stacked if tensor.is_floating_point()):
+        arguments = self._arguments(questions)
+        if not all(bool(tensor.isfinite().all()) for tensor in arguments if tensor.is_floating_point()):
             return None
-        axes = tuple(None if at <= index < at + constants else 0 for index in range(len(stacked)))
+        before, constants = len(self._plan.program.inputs), len(self._plan.program.constants)
+        axes = tuple(None if before <= index < before + constants else 0 for index in range(len(arguments)))
         known = [index for index, slot in enumerate(self._tape.results) if slot is not None]
 
-        def run(*arguments: Tensor) -> list[Tensor]:
+        def run(*some: Tensor) -> list[Tensor]:
             assert self._tape is not None
-            results = self._tape.run(arguments)
+            results = self._tape.run(some)
             return [result for index in known if (result := results[index]) is not None]
 
+        results: list[Tensor | None] = [None] * len(self._tape.results)
         with torch.no_grad():
-            found = vmap(run, in_dims=axes)(*stacked)
-            rows: list[list[Tensor | None]] = [[None] * len(self._tape.results) for _ in questions]
-            for index, column in zip(known, found, strict=True):
-                for row, tensor in zip(rows, column.unbind(), strict=True):
-                    row[index] = tensor
-            values = [self._named(row) for row in rows]
-        if self._many_agree is None:
-            self._many_agree = all(
-                _is_near(many, self.answer(question)) for many, question in zip(values, questions, strict=True)
-            )
-        return values
+            for index, column in zip(known, vmap(run, in_dims=axes)(*arguments), strict=True):
+                results[index] = column
+            values = self._named(results)
+            if self._many_agree is None:
+                self._many_agree = all(
+                    _is_near(_row(values, k), self.answer(_question(questions, k))) for k in range(count)
+                )
+        return values if self._many_agree else None
 
     def learn(self, question: Question, values: Values) -> None:
         """Compare with what autograd gave; without a tape, record one first."""
@@ -165,6 +159,16 @@ class Joint:
         outputs = {name: tensor for name, tensor in zip(names, results, strict=False) if tensor is not None}
         gradients = dict(zip(self._plan.wrt, results[len(names) :], strict=True))
         return Values(outputs, {n: None if g is None else settled(g) for n, g in gradients.items()})
+
+
+def _row(values: Values, index: int) -> Values:
+    gradients = {name: None if column is None else column[index] for name, column in values.gradients.items()}
+    return Values({name: column[index] for name, column in values.outputs.items()}, gradients)
+
+
+def _question(questions: Question, index: int) -> Question:
+    inputs, vectors = ({name: column[index] for name, column in columns.items()} for columns in questions)
+    return Question(inputs, vectors)
 
 
 def is_recordable(plan: Plan) -> bool:

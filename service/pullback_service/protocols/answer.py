@@ -29,6 +29,9 @@ class Answer:
 
     document: Json
     encoding: Encoding = "nested"
+    text: bytes | None = None
+    """The whole of it in JSON, where it is written already."""
+
     rides: bool = False
     """Whether requests like this one may be answered together."""
 
