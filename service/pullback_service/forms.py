@@ -30,11 +30,15 @@ class Forms(NamedTuple):
 
     def pack(self) -> int:
         """As a number below 256."""
+        if self is PLAIN:
+            return 0
         return _FORMS.index(self.sent) | _FORMS.index(self.wanted) << 2 | _CODINGS.index(self.coding) << 4
 
     @classmethod
     def unpack(cls, packed: int) -> Forms:
         """What `pack` gave."""
+        if not packed:
+            return PLAIN
         return cls(_FORMS[packed & 3], _FORMS[packed >> 2 & 3], _CODINGS[packed >> 4])
 
 

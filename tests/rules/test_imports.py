@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "service/pullback_service/derivatives": ({"torch", "pullback_schemas"}, {"derivatives", "program"}),
     "service/pullback_service/operations": (
         {"torch", "numpy", "orjson", "pydantic", "pullback_schemas"},
-        {"operations", "derivatives", "program", "protocols", "library", "clock"},
+        {"operations", "forms", "derivatives", "program", "protocols", "library", "clock"},
     ),
     "service/pullback_service/workers": (
         {"cachetools", "pydantic", "pullback_schemas"},

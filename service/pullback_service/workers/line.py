@@ -5,8 +5,10 @@ from __future__ import annotations
 import array
 import json
 import os
+import time
 from collections.abc import Sequence
-from socket import CMSG_SPACE, socket
+from socket import CMSG_SPACE, MSG_DONTWAIT, socket
+from typing import Any
 
 from pullback_service.workers.base import Call, Reply
 from pullback_service.workers.frames import (
@@ -21,6 +23,9 @@ from pullback_service.workers.frames import (
     unpack_call_head,
 )
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
+
+AWAKE_S = 3e-4
+"""How long a worker stays awake after a reply, giving way to whoever else wants the processor."""
 
 ONE_PIECE = 2**16
 _ANCILLARY = CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)
@@ -43,7 +48,7 @@ class Line:
 
     def receive(self) -> list[Call] | None:
         """The calls that came together, None when the HTTP process is gone. Small ones take a single system call."""
-        start, ancillary, _, _ = self._connection.recvmsg(ONE_PIECE, _ANCILLARY)
+        start, ancillary, _, _ = self._arrived()
         descriptors = array.array("i")
         for _, _, data in ancillary:
             descriptors.frombytes(data)
@@ -52,6 +57,16 @@ class Line:
             return self._calls(list(descriptors)) if start else None
         finally:
             self._received = b""
+
+    def _arrived(self) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+        """What comes next. For a moment it is looked for again and again: to be woken takes the kernel longer."""
+        end = time.perf_counter() + AWAKE_S
+        while time.perf_counter() < end:
+            try:
+                return self._connection.recvmsg(ONE_PIECE, _ANCILLARY, MSG_DONTWAIT)
+            except BlockingIOError:
+                os.sched_yield()
+        return self._connection.recvmsg(ONE_PIECE, _ANCILLARY)
 
     def _calls(self, descriptors: list[int]) -> list[Call] | None:
         self._number += 1
