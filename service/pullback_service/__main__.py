@@ -54,6 +54,7 @@ def main() -> None:
         port=settings.port,
         http=connection_class(settings.head_timeout_s),
         access_log=False,
+        proxy_headers=False,  # http/head.py reads those, more cheaply
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(settings.grace_s) + LAST_WORDS_S,

@@ -54,7 +54,7 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Ap
     holdings = Holdings(settings.max_held_bytes)
     answers = Answers(holdings, settings.body_timeout_s)
     app.computing = Computing(crew, Bodies(settings, holdings), answers, settings)
-    app.include_router(catalogue_router(crew, answers, settings.deadline_s))
+    app.include_router(catalogue_router(crew, answers, settings))
     app.include_router(health_router(crew))
     install_problems(app)
     install_openapi(app)

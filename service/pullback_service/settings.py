@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
@@ -20,6 +21,10 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="the port to listen on; 0 picks a free one")
+    trusted_proxies: str = Field(
+        default="127.0.0.1,::1",
+        description="addresses of proxies in front, whose X-Forwarded-For tells callers apart; empty: none",
+    )
     worker_kind: Literal["processes", "inline"] = Field(
         default="processes", description="inline computes in the HTTP process: for tests and notebooks"
     )
@@ -71,3 +76,8 @@ class Settings(BaseSettings):
     max_flops: int = Field(
         default=2**42, ge=1, description="floating-point operations of products and linear algebra, estimated"
     )
+
+    @cached_property
+    def proxies(self) -> frozenset[str]:
+        """The trusted proxies, one by one."""
+        return frozenset(filter(None, (address.strip() for address in self.trusted_proxies.split(","))))

@@ -14,6 +14,7 @@ from pullback_service.http.answers import Answers
 from pullback_service.http.head import Head
 from pullback_service.http.operations import documented
 from pullback_service.http.terms import terms_of
+from pullback_service.settings import Settings
 from pullback_service.workers.base import AbstractWorkers, Call, Reply
 
 MAX_NAME = 1024
@@ -32,12 +33,12 @@ class ReplyResponse(Response):
         await self._answers.send(self._reply, Form.JSON, scope, send)
 
 
-def catalogue_router(workers: AbstractWorkers, answers: Answers, deadline_s: float) -> APIRouter:
+def catalogue_router(workers: AbstractWorkers, answers: Answers, settings: Settings) -> APIRouter:
     """`GET /v1/ops` and `GET /v1/ops/{name}`."""
     router = APIRouter(prefix="/v1", tags=["operators"])
 
     async def answer(request: Request, call: Call) -> Response:
-        terms = terms_of(Head.of(request.scope), deadline_s)
+        terms = terms_of(Head.of(request.scope, settings.proxies), settings.deadline_s)
         return ReplyResponse(await workers.run(call, terms), answers)
 
     @router.get("/ops", response_model=None, openapi_extra=documented(OpList), operation_id="ops")

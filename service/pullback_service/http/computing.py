@@ -30,6 +30,7 @@ class Computing:
         self._workers = workers
         self._bodies = bodies
         self._answers = answers
+        self._proxies = settings.proxies
         self._deadline_s = settings.deadline_s
         self._body_timeout_s = settings.body_timeout_s
         self._patience = Patience(PATIENCE_S)
@@ -50,7 +51,7 @@ class Computing:
     async def _compute(self, operation: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['method']} is not allowed here.", expected="POST", got=scope["method"])
-        head = Head.of(scope)
+        head = Head.of(scope, self._proxies)
         forms = check_media(head.media)
         terms = terms_of(head, self._deadline_s)
         with Attention(receive, self._patience, self._body_timeout_s) as attention:

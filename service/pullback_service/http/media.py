@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pullback_schemas.problems import NotAcceptable, UnsupportedMediaType
-from pullback_service.forms import Coding, Form, Forms
+from pullback_service.forms import PLAIN, Coding, Form, Forms
 from pullback_service.http.head import Media
 
 SERVED = [form.value for form in Form]
@@ -19,11 +19,12 @@ def check_media(headers: Media) -> Forms:
 
     Raises UnsupportedMediaType or NotAcceptable.
     """
-    return Forms(
+    forms = Forms(
         _sent(_text(headers.content_type, Form.JSON.value)),
         _wanted(_text(headers.accept, "*/*")),
         _coding(_text(headers.content_encoding, Coding.IDENTITY.value)),
     )
+    return PLAIN if forms == PLAIN else forms
 
 
 def _text(value: bytes | None, default: str) -> str:

@@ -1,0 +1,27 @@
+"""Who calls, as far as a request's head tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from pullback_service.http.head import Head
+
+PROXIES = frozenset({"127.0.0.1", "10.0.0.1"})
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "caller"),
+    [
+        ("192.0.2.7", None, "192.0.2.7"),
+        ("192.0.2.7", "198.51.100.1", "192.0.2.7"),
+        ("127.0.0.1", None, "127.0.0.1"),
+        ("127.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "1.2.3.4, 198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1", "198.51.100.1, 10.0.0.1", "198.51.100.1"),
+        ("127.0.0.1", "10.0.0.1", "10.0.0.1"),
+        ("127.0.0.1", "x" * 1000, "x" * 64),
+    ],
+)
+def test_a_proxy_is_believed_about_whom_it_speaks_for_and_nobody_else_is(client, forwarded, caller):
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    assert Head.of({"headers": headers, "client": (client, 1234)}, PROXIES).caller == caller
