@@ -8,10 +8,10 @@ from __future__ import annotations
 import mmap
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 import simdjson
 
 from pullback_schemas.graphs import WrittenGraph
@@ -30,7 +30,10 @@ MAX_KEYS = 64
 MAX_AXES = 32
 """More of them are unusual."""
 
-CHUNK_BYTES = 2**18
+CHUNK_BYTES = 2**16
+"""What stays in the processor's cache while it is searched."""
+
+BRACKET, COLON, BACKSLASH = b"[:\\"
 LONG = 2**16
 """No graph, but base64: it has neither brackets nor colons, and is not searched for them."""
 
@@ -192,10 +195,13 @@ def _count(body: Bytes) -> tuple[int, int]:
             raise Doubt
         return body.count(b"["), body.count(b":")
     brackets = colons = 0
-    for start, end in pairwise([*range(0, len(body), CHUNK_BYTES), len(body)]):
-        chunk = bytes(body[start:end])
-        if b"\\" in chunk and _HIDDEN in bytes(body[max(0, start - len(_HIDDEN)) : end + len(_HIDDEN)]):
-            raise Doubt
-        brackets += chunk.count(b"[")
-        colons += chunk.count(b":")
+    characters = np.frombuffer(body, np.uint8)
+    for start in range(0, len(body), CHUNK_BYTES):
+        chunk = characters[start : start + CHUNK_BYTES]
+        if (chunk == BACKSLASH).any():
+            around = bytes(body[max(0, start - len(_HIDDEN)) : start + CHUNK_BYTES + len(_HIDDEN)])
+            if _HIDDEN in around:
+                raise Doubt
+        brackets += int(np.count_nonzero(chunk == BRACKET))
+        colons += int(np.count_nonzero(chunk == COLON))
     return brackets, colons
