@@ -83,13 +83,13 @@ def test_package_imports_only_downward(package):
                 assert root in third_parties, f"{path.relative_to(ROOT)} may not import {name}"
 
 
-def test_only_the_tracer_of_the_client_imports_torch():
+def test_only_what_serves_torch_users_imports_torch_in_the_client():
     needing = {
         path.name
         for path in (ROOT / "client/pullback").rglob("*.py")
         if any(name.split(".")[0] == "torch" for name, _ in imports(path))
     }
-    assert needing == {"tracing.py", "recording.py"}
+    assert needing == {"tracing.py", "recording.py", "torch_arrays.py"}
 
 
 def test_workers_import_what_has_torch_inside_the_worker_only():
@@ -110,6 +110,23 @@ def test_the_http_process_never_imports_torch():
         "import pullback_service.__main__; create_app(Settings()).openapi()"
     )
     assert loaded.isdisjoint({"torch", "numpy", "simdjson", "pullback_service.program", "pullback_service.engine"})
+
+
+def test_both_clients_have_the_same_methods():
+    import inspect
+
+    from pullback import AsyncClient, Client
+
+    def methods(kind: type) -> dict[str, inspect.Signature]:
+        public = {name: method for name, method in inspect.getmembers(kind, callable) if not name.startswith("_")}
+        return {name: inspect.signature(method) for name, method in public.items()}
+
+    waiting, awaited = methods(Client), methods(AsyncClient)
+    assert waiting.pop("close") == awaited.pop("aclose")
+    assert waiting == awaited
+    assert {"forward", "backward", "jvp", "jacobian", "hvp", "hessian", "check", "gradcheck", "ops", "health"} <= {
+        *waiting
+    }
 
 
 def test_the_client_imports_no_torch_and_no_web_framework():
