@@ -2,6 +2,7 @@
 
 from pullback.aio import AsyncClient
 from pullback.answers import Backward, Explanation, Forward, Gradcheck, Hessian, Hvp, Jacobian, Jvp
+from pullback.builder import Graph, GraphError
 from pullback.client import Client
 from pullback.errors import AnswerError, NoAnswerError, PullbackError, TracingError
 from pullback.options import Options
@@ -16,6 +17,8 @@ __all__ = [
     "Explanation",
     "Forward",
     "Gradcheck",
+    "Graph",
+    "GraphError",
     "Hessian",
     "Hvp",
     "Jacobian",
