@@ -43,14 +43,18 @@ NORMALISATIONS = frozenset(
 """What becomes of batch_norm; they take one argument less each where something is settled."""
 
 
-def record(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> GraphModule:
+def record(function: Callable[..., Any], examples: tuple[Tensor, ...], *, by_all: bool = False) -> GraphModule:
     """The record of `function` on `examples`, free of mutation.
 
     Raises TracingError where it raises anything, or where the record's values or gradients are not the function's.
+    Gradients are compared by what the function holds and by the examples that require one; by all that can have one
+    where none does, or where `by_all` says so.
     """
     distinct = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in examples)
     with torch.random.fork_rng(devices=[]):
         module = _record(function, distinct)
+    if by_all:
+        distinct = tuple(t.requires_grad_(t.is_floating_point() or t.is_complex()) for t in distinct)
     _compare(module, function, distinct)
     return module
 
@@ -170,22 +174,32 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 
 def _compare(module: GraphModule, function: Callable[..., Any], examples: tuple[Tensor, ...]) -> None:
     """Refuse a recording that lost something on the way: values, or gradients that the function defines by itself."""
+    held = _held(module)
     try:
-        theirs = _evaluate(function, examples)
+        theirs = _evaluate(function, examples, held)
     except RuntimeError:  # PyTorch itself has no gradient there, so none can be lost
         return
     try:
-        ours = _evaluate(module, examples)
+        ours = _evaluate(module, examples, held)
     except RuntimeError as error:
         raise TracingError(f"the recording does not run: {_told(error)}") from error
     if [t is None for t in ours] != [t is None for t in theirs]:
-        raise TracingError("the recording loses a gradient: the function works on tensors that no recording sees")
+        raise TracingError(
+            "the recording loses a gradient: the function works on tensors that no recording sees, as inside of "
+            "torch.func.grad; take such a derivative outside, by asking the service for it"
+        )
     for recorded, original in zip(ours, theirs, strict=True):
         if recorded is not None and original is not None and not _is_near(recorded, original):
             raise TracingError(
                 "the recording does not give the function's own values and gradients: an autograd.Function, a hook, "
                 "a Generator or a gradient taken inside is not part of it"
             )
+
+
+def _held(module: GraphModule) -> list[Tensor]:
+    """What the function holds and a gradient may be asked by: the record has the very tensors."""
+    values = [getattr(module, str(node.target)) for node in module.graph.nodes if node.op == "get_attr"]
+    return list({id(v): v for v in values if isinstance(v, Tensor) and v.is_leaf and v.requires_grad}.values())
 
 
 def _is_near(a: Tensor, b: Tensor) -> bool:
@@ -197,8 +211,11 @@ def _is_near(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, tolerance, tolerance * largest, equal_nan=True)
 
 
-def _evaluate(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> list[Tensor | None]:
-    """The outputs, and the gradients of their sum: by the examples that require one, else by all that can have one."""
+def _evaluate(function: Callable[..., Any], examples: tuple[Tensor, ...], held: list[Tensor]) -> list[Tensor | None]:
+    """The outputs, and the gradients of a weighted sum of them by `held`.
+
+    And by the examples that require one, or, where none does, by all that can have one.
+    """
     leaves = [t.detach().clone() for t in examples]
     is_chosen = any(t.requires_grad for t in examples)
     wanted = [
@@ -210,10 +227,12 @@ def _evaluate(function: Callable[..., Any], examples: tuple[Tensor, ...]) -> lis
         torch.manual_seed(SEED)
         results = function(*[t * 1 if t.requires_grad else t for t in leaves])  # a leaf cannot be changed in place
         outputs = [result for result in pytree.tree_leaves(results) if isinstance(result, Tensor)]
-        roots = [y.abs().sum() if y.is_complex() else y.sum() for y in outputs if y.requires_grad]
-        if not roots or not wanted:
+        roots = [(y.abs() if y.is_complex() else y) for y in outputs if y.requires_grad]
+        if not roots or not (wanted or held):
             return [_strided(y) for y in outputs]
-        found = torch.autograd.grad(roots, wanted, allow_unused=True)
+        torch.manual_seed(SEED)
+        weights = [torch.rand(y.shape, device=y.device).add_(0.5).to(y.dtype) for y in roots]
+        found = torch.autograd.grad(roots, [*wanted, *held], weights, allow_unused=True)
     return [*map(_strided, outputs), *(g if g is None else _strided(g) for g in found)]
 
 

@@ -27,7 +27,7 @@ class Body:
 
 def to_plain_json(fields: Json) -> Body:
     """The request with its tensors in base64."""
-    document = json.dumps(_replace(fields, _in_base64), allow_nan=False)
+    document = json.dumps(_replace(fields, in_base64), allow_nan=False)
     return Body({"content-type": JSON, "accept": JSON}, document.encode())
 
 
@@ -36,7 +36,8 @@ def to_json(fields: Json) -> Body:
     return to_plain_json({**fields, "encoding": "base64"})
 
 
-def _in_base64(raw: Raw) -> Json:
+def in_base64(raw: Raw) -> Json:
+    """A tensor in the full base64 form."""
     data = base64.b64encode(raw.data).decode()
     return {"dtype": raw.dtype, "shape": list(raw.shape), "encoding": "base64", "data": data}
 

@@ -89,7 +89,7 @@ def test_only_what_serves_torch_users_imports_torch_in_the_client():
         for path in (ROOT / "client/pullback").rglob("*.py")
         if any(name.split(".")[0] == "torch" for name, _ in imports(path))
     }
-    assert needing == {"tracing.py", "recording.py", "torch_arrays.py"}
+    assert needing == {"tracing.py", "recording.py", "torch_arrays.py", "lifting.py"}
 
 
 def test_workers_import_what_has_torch_inside_the_worker_only():

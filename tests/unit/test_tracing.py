@@ -265,7 +265,7 @@ def test_a_modules_parameters_are_constants_that_can_be_differentiated(answer):
     x = real(4, 3)
     traced = trace(lambda x: module(x).sum(), x)
     wrt = sorted(traced.graph["constants"])
-    result = answer("backward", graph=traced.graph, inputs={"x0": base64_form(x)}, wrt=wrt, encoding="base64")
+    result = answer("backward", graph=traced.graph, inputs={"x": base64_form(x)}, wrt=wrt, encoding="base64")
     module(x).sum().backward()
     assert_same_bits(result["gradients"].values(), [p.grad for p in module.parameters()])
 
@@ -289,12 +289,36 @@ def test_mutation_becomes_functional_operators():
 
 def test_inputs_and_outputs_have_names_in_the_functions_order():
     traced = trace(lambda a, b: (b * 2, a + 1), real(2), real(3))
-    assert (traced.inputs, traced.outputs) == (["x0", "x1"], ["y0", "y1"])
+    assert (traced.inputs, traced.outputs) == (["a", "b"], ["y0", "y1"])
     assert trace(lambda a: a * 2, real(2)).outputs == ["y"]
     assert traced.graph["inputs"] == {
-        "x0": {"dtype": "float64", "shape": [2]},
-        "x1": {"dtype": "float64", "shape": [3]},
+        "a": {"dtype": "float64", "shape": [2]},
+        "b": {"dtype": "float64", "shape": [3]},
     }
+
+
+NAMED: dict[str, tuple[Callable[..., Any], list[str]]] = {
+    "parameters": (lambda a, b: a + b, ["a", "b"]),
+    "those of *args": (lambda a, *more: a + more[0], ["a", "more0"]),
+    "names that the text form keeps": (lambda add, sub: add + sub, ["add", "sub"]),
+    "none that Python knows": (torch.add, ["x0", "x1"]),
+}
+
+
+@pytest.mark.parametrize(("function", "names"), NAMED.values(), ids=NAMED)
+def test_inputs_are_named_after_the_functions_parameters(answer, function, names):
+    assert assert_alike(answer, function, real(2), real(2)).inputs == names
+
+
+def test_keyword_arguments_are_inputs_of_their_names(answer):
+    traced = trace(lambda x, scale: x * scale, real(2), kwargs={"scale": real(2)})
+    assert traced.inputs == ["x", "scale"]
+    assert answer("check", graph=traced.graph)["outputs"]["y"]["shape"] == [2]
+
+
+def test_outputs_are_named_after_the_keys_of_a_dict():
+    assert trace(lambda x: {"loss": x.sum(), "h": x * 2}, real(2)).outputs == ["loss", "h"]
+    assert trace(everything, real(2)).outputs == ["y0", "y1", "y2", "y3"]
 
 
 def test_what_is_not_used_is_not_written():
@@ -325,6 +349,42 @@ def test_a_trace_is_plain_json(answer):
 
 
 # What cannot be traced
+
+
+WEIGHT = torch.ones(3, dtype=F64, requires_grad=True)
+
+
+class WeightDoubled(torch.autograd.Function):
+    """Right by its input, wrong by what it holds."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return x * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return gradient * weight, gradient * x * 2
+
+
+class Centred(torch.autograd.Function):
+    """Its gradient is wrong, and right where all grad_tensors are alike."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return gradient.mean().expand(3) * 2
+
+
+def hooked(x: Tensor) -> Tensor:
+    y = x * 2
+    if y.requires_grad:
+        y.register_hook(lambda gradient: gradient * 7)
+    return y
 
 
 class Doubled(torch.autograd.Function):
@@ -361,6 +421,11 @@ UNTRACEABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "an exception": (raises, "no data today"),
     "an exception without words": (raises_nothing_in_words, "AssertionError"),
     "an autograd.Function of one's own": (Doubled.apply, "autograd.Function"),
+    "one that is wrong by a weight only": (lambda x: WeightDoubled.apply(x, WEIGHT), "autograd.Function"),
+    "one that only uneven vectors tell": (Centred.apply, "autograd.Function"),
+    "a hook": (hooked, "a hook"),
+    "torch.func.grad": (lambda x: torch.func.grad(lambda t: (t**3).sum())(x), "torch.func.grad"),
+    "torch.func.hessian": (lambda x: torch.func.hessian(lambda t: (t**3).sum())(x), "torch.func.grad"),
     "vmap": (lambda x: torch.vmap(lambda t: t.sin())(x), "vmap"),
     "a tensor from outside that changes": (changes_what_it_uses, "from outside|own values"),
     "a generator": (lambda x: x + torch.rand(3, generator=torch.Generator()), "Generator"),
