@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -14,8 +14,12 @@ from typing_extensions import Unpack
 from pullback import operations
 from pullback.connection import Connection, as_method
 from pullback.exchange import Exchange, Outcome, Send, Wait, exchange
+from pullback.graphs import GraphLike
 from pullback.operations import Question
 from pullback.options import Chosen, settle
+
+if TYPE_CHECKING:
+    from pullback.torch_function import TorchFunction
 
 P = ParamSpec("P")
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,6 +67,17 @@ class Client(Connection[httpx.Client]):
     ops = _asks(operations.ops)
     op = _asks(operations.op)
     health = _asks(operations.health)
+
+    def torch_function(
+        self, graph: GraphLike, inputs: Sequence[str] | None = None, *, seed: int | None = None
+    ) -> TorchFunction:
+        """The graph as a function of torch tensors that `backward()` goes through, once or twice.
+
+        `inputs` are its arguments in order; left out: as the graph declares them, or as a text mentions them first.
+        """
+        from pullback.torch_function import TorchFunction
+
+        return TorchFunction(self, graph, inputs, seed)
 
     def close(self) -> None:
         """Close the connections, if this client opened them."""

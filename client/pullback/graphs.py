@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -39,6 +39,19 @@ class Interface:
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name. Raises TypeError, as Python does, where they do not fit."""
+        if len(args) > len(self.inputs):
+            raise TypeError(f"{len(args)} arguments are too many: the inputs are {', '.join(self.inputs)}")
+        given = dict(zip(self.inputs, args, strict=False))
+        for name in kwargs:
+            if name in given or name not in self.inputs:
+                raise TypeError(f"the argument {name!r} is {'given twice' if name in given else 'no input'}")
+        missing = [name for name in self.inputs if name not in given and name not in kwargs]
+        if missing:
+            raise TypeError(f"arguments are missing: {', '.join(missing)}")
+        return {**given, **kwargs}
 
 
 def interface_of(graph: GraphLike) -> Interface:

@@ -1,0 +1,117 @@
+"""A graph on the service as a differentiable PyTorch function. Needs torch, which `import pullback` does not load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pullback.client import Client
+from pullback.graphs import GraphLike, Interface, interface_of
+
+
+class TorchFunction:
+    """A graph that is called with tensors and gives tensors, differentiable twice in reverse mode.
+
+    Tensors go by position in the order of `inputs`, or by name; numbers are taken too. It gives a tensor, or a tuple in
+    the order of `outputs`. Forward and backward are a request each, with one seed if the graph draws random numbers;
+    a backward pass through the backward pass asks for an hvp and a jvp.
+    """
+
+    def __init__(
+        self, client: Client, graph: GraphLike, inputs: Sequence[str] | None = None, seed: int | None = None
+    ) -> None:
+        found = interface_of(graph)
+        self._remote = _Remote(client, graph, Interface(tuple(inputs or found.inputs), found.outputs), seed)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the arguments, in order."""
+        return self._remote.names.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what it gives, in order."""
+        return self._remote.names.outputs
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs at these inputs. Raises TypeError where names do not fit, and what a Client raises."""
+        given = self._remote.names.bind(args, kwargs)
+        tensors = [torch.as_tensor(given[name]) for name in self.inputs]
+        outputs = _Forward.apply(self._remote, *tensors)  # type: ignore[no-untyped-call]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    client: Client
+    graph: GraphLike
+    names: Interface
+    seed: int | None
+
+    def inputs(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        return dict(zip(self.names.inputs, tensors, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is fixed when the backward pass comes: by which inputs, of which outputs, with which random numbers."""
+
+    remote: _Remote
+    wrt: tuple[str, ...]
+    of: tuple[str, ...]
+    seed: int | None
+
+
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, remote: _Remote, *tensors: Tensor) -> tuple[Tensor, ...]:
+        answer = remote.client.forward(remote.graph, remote.inputs(tensors), seed=remote.seed)
+        outputs = {name: answer.outputs[name] for name in remote.names.outputs}
+        wrt = [name for name, is_needed in zip(remote.names.inputs, ctx.needs_input_grad[1:], strict=True) if is_needed]
+        of = [name for name, y in outputs.items() if y.is_floating_point() or y.is_complex()]
+        ctx.call = _Call(remote, tuple(wrt), tuple(of), answer.meta.seed if remote.seed is None else remote.seed)
+        ctx.mark_non_differentiable(*(y for name, y in outputs.items() if name not in of))
+        ctx.save_for_backward(*tensors)
+        return tuple(outputs.values())
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        call: _Call = ctx.call
+        names = call.remote.names
+        vectors = [v for name, v in zip(names.outputs, cotangents, strict=True) if name in call.of]
+        found = iter(_Backward.apply(call, *vectors, *ctx.saved_tensors))  # type: ignore[no-untyped-call]
+        return None, *(next(found) if name in call.wrt else None for name in names.inputs)
+
+
+class _Backward(torch.autograd.Function):
+    """The gradients by `call.wrt`, as a function of the cotangents and the inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        count = len(call.of)
+        ctx.call = call
+        ctx.save_for_backward(*tensors)
+        vectors, inputs = dict(zip(call.of, tensors, strict=False)), call.remote.inputs(tensors[count:])
+        answer = call.remote.client.backward(call.remote.graph, inputs, vectors, wrt=call.wrt, seed=call.seed)
+        return tuple(answer.gradients[name] for name in call.wrt)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *directions: Tensor) -> tuple[Tensor | None, ...]:
+        """With <u, J^T v>: by v it is J u, by x it is the Hessian of <v, y> times u."""
+        call: _Call = ctx.call
+        client, graph, count = call.remote.client, call.remote.graph, len(call.of)
+        vectors, inputs = dict(zip(call.of, ctx.saved_tensors, strict=False)), ctx.saved_tensors[count:]
+        given, along = call.remote.inputs(inputs), dict(zip(call.wrt, directions, strict=True))
+        needed = ctx.needs_input_grad[1:]
+        pushed: dict[str, Tensor] = {}
+        curved: dict[str, Tensor] = {}
+        if any(needed[:count]):
+            pushed = client.jvp(graph, given, along, seed=call.seed).jvp
+        if any(needed[count:]):
+            curved = client.hvp(graph, given, along, vectors, wrt=call.wrt, seed=call.seed).hvp
+        return None, *(pushed.get(name) for name in call.of), *(curved.get(name) for name in call.remote.names.inputs)
