@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
+from numpy.typing import ArrayLike
 from pydantic import BaseModel
 from typing_extensions import Unpack
 
@@ -19,6 +20,8 @@ from pullback.operations import Question
 from pullback.options import Chosen, settle
 
 if TYPE_CHECKING:
+    from pullback.jax_function import JaxFunction
+    from pullback.scipy_objective import ScipyObjective
     from pullback.torch_function import TorchFunction
 
 P = ParamSpec("P")
@@ -78,6 +81,31 @@ class Client(Connection[httpx.Client]):
         from pullback.torch_function import TorchFunction
 
         return TorchFunction(self, graph, inputs, seed)
+
+    def jax_function(self, graph: GraphLike, inputs: Sequence[str] | None = None, *, seed: int = 0) -> JaxFunction:
+        """The graph as a function of JAX arrays, under jit, vmap and, once or twice, grad.
+
+        `inputs` are its arguments in order; left out: as the graph declares them, or as a text mentions them first.
+        """
+        from pullback.jax_function import JaxFunction
+
+        return JaxFunction(self, graph, inputs, seed)
+
+    def scipy_objective(
+        self,
+        graph: GraphLike,
+        variables: Mapping[str, ArrayLike],
+        data: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+    ) -> ScipyObjective:
+        """The graph as `fun`, `jac`, `hess` and `hessp` of one vector, for scipy.optimize.
+
+        `variables` are the inputs to optimise over, each with where it starts; `data` are the other inputs.
+        """
+        from pullback.scipy_objective import ScipyObjective
+
+        return ScipyObjective(self, graph, variables, data, seed=seed)
 
     def close(self) -> None:
         """Close the connections, if this client opened them."""
