@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -52,6 +53,28 @@ def graphs() -> list[tuple[str, str]]:
 def test_a_printed_graph_is_one(real_url, page, graph):
     response = httpx.post(f"{real_url}/v1/check", json={"graph": json.loads(graph)})
     assert response.status_code == 200, response.text
+
+
+def programs() -> list[tuple[str, str]]:
+    """The Python of each page, its blocks one after the other."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [
+        (page.name, [text for kind, text in BLOCK.findall(page.read_text()) if kind == "python"]) for page in pages
+    ]
+    return [(name, "".join(blocks)) for name, blocks in found if blocks]
+
+
+@pytest.mark.parametrize(("page", "program"), programs(), ids=[page for page, _ in programs()])
+def test_printed_python_gives_what_stands_beside_it(real_url, page, program):
+    program = program.replace(f"http://{DEFAULT_URL.replace('localhost', '127.0.0.1')}", real_url)
+    lines, values = program.splitlines(), {}
+    for statement in ast.parse(program).body:
+        _, hash_, shown = lines[statement.end_lineno - 1][statement.end_col_offset :].partition("  # ")
+        if isinstance(statement, ast.Expr) and hash_:
+            assert repr(eval(ast.unparse(statement.value), values)) == shown
+        else:
+            exec(compile(ast.Module([statement], []), page, "exec"), values)
+    values["client"].close()
 
 
 def test_the_documentation_prints_commands():
