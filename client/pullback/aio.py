@@ -16,6 +16,7 @@ from pullback.connection import Connection, as_method
 from pullback.exchange import Exchange, Outcome, Send, Wait, exchange
 from pullback.operations import Question
 from pullback.options import Chosen, settle
+from pullback.progress import shown
 
 P = ParamSpec("P")
 Model = TypeVar("Model", bound=BaseModel)
@@ -85,8 +86,12 @@ class AsyncClient(Connection[httpx.AsyncClient]):
             await asyncio.sleep(step.seconds)
             return None
         try:
-            return await self._http.request(
-                step.method, step.url, headers=step.headers, content=step.content, timeout=step.timeout
-            )
+            with shown(step.label) as watch:
+                async with self._http.stream(
+                    step.method, step.url, headers=step.headers, content=step.content, timeout=step.timeout
+                ) as response:
+                    watch(response)
+                    await response.aread()
+                    return response
         except httpx.RequestError as error:
             return error

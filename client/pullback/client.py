@@ -18,6 +18,7 @@ from pullback.exchange import Exchange, Outcome, Send, Wait, exchange
 from pullback.graphs import GraphLike
 from pullback.operations import Question
 from pullback.options import Chosen, settle
+from pullback.progress import shown
 
 if TYPE_CHECKING:
     from pullback.jax_function import JaxFunction
@@ -135,8 +136,14 @@ class Client(Connection[httpx.Client]):
             time.sleep(step.seconds)
             return None
         try:
-            return self._http.request(
-                step.method, step.url, headers=step.headers, content=step.content, timeout=step.timeout
-            )
+            with (
+                shown(step.label) as watch,
+                self._http.stream(
+                    step.method, step.url, headers=step.headers, content=step.content, timeout=step.timeout
+                ) as response,
+            ):
+                watch(response)
+                response.read()
+                return response
         except httpx.RequestError as error:
             return error
