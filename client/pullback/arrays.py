@@ -11,8 +11,8 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 
 from pullback_schemas import DType
+from pullback_schemas.safetensors import Buffer
 
-Buffer: TypeAlias = bytes | memoryview
 DTYPES: frozenset[str] = frozenset(get_args(DType))
 
 

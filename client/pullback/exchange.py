@@ -21,8 +21,9 @@ from pullback.answers import Answer
 from pullback.errors import AnswerError, NoAnswerError
 from pullback.operations import Question
 from pullback.options import Options
-from pullback.wire import ENCODERS, JSON, Body, decode
+from pullback.wire import JSON, decode, encode
 from pullback_schemas import Problem
+from pullback_schemas.problems import ProblemError
 
 log = logging.getLogger("pullback")
 
@@ -92,14 +93,16 @@ def exchange(
 
 
 def _request(question: Question[Model], options: Options, request_id: str) -> Send:
-    fields = question.fields
-    encode = ENCODERS[options.wire if issubclass(question.model, Answer) else "plain"]
-    body = Body({"accept": JSON}, None) if fields is None else encode(fields)
+    headers = {**options.sent_headers(), "accept": JSON, "x-request-id": request_id}
+    content = None
+    if question.fields is not None:
+        body = encode(question.fields, options.wire, wants_tensors=issubclass(question.model, Answer))
+        headers, content = headers | body.headers, body.content
     return Send(
-        "GET" if fields is None else "POST",
+        "GET" if content is None else "POST",
         options.url(question.path),
-        {**options.sent_headers(), **body.headers, "x-request-id": request_id},
-        body.content,
+        headers,
+        content,
         options.http_timeout(),
         question.path.rpartition("/")[2] if question.is_long and options.progress else None,
     )
@@ -143,7 +146,7 @@ def _read(question: Question[Model], response: httpx.Response, request_id: str) 
         try:
             text, rebuild = decode(response.content, media, question.build)
             return question.model.model_validate_json(text, context=rebuild)
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
+        except (ProblemError, ValueError, KeyError, TypeError) as error:
             raise _strange(response, request_id) from error
     try:
         problem = Problem.model_validate_json(response.content)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import httpx
+
+from pullback.wire import Wire
 
 BASE_URL = "PULLBACK_BASE_URL"
 API_KEY = "PULLBACK_API_KEY"
@@ -16,8 +18,6 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_S = 10.0
 ON_THE_WAY_S = 10.0
 """How much longer than the service may compute the client waits for its answer."""
-
-Wire = Literal["json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

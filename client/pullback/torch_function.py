@@ -16,44 +16,53 @@ from pullback.graphs import GraphLike, Interface, interface_of
 class TorchFunction:
     """A graph that is called with tensors and gives tensors, differentiable twice in reverse mode.
 
-    Tensors go by position in the order of `inputs`, or by name; numbers are taken too. It gives a tensor, or a tuple in
-    the order of `outputs`. Forward and backward are a request each, with one seed if the graph draws random numbers;
-    a backward pass through the backward pass asks for an hvp and a jvp.
+    Tensors go by position in the order of `inputs`, or by name; numbers and arrays are taken too, and have no gradient.
+    It gives a tensor, or a tuple in the order of `outputs`. Forward and backward are a request each, with one seed if
+    the graph draws random numbers; a backward pass through the backward pass asks for an hvp and a jvp.
     """
 
     def __init__(
         self, client: Client, graph: GraphLike, inputs: Sequence[str] | None = None, seed: int | None = None
     ) -> None:
         found = interface_of(graph)
-        self._remote = _Remote(client, graph, Interface(tuple(inputs or found.inputs), found.outputs), seed)
+        self._client = client
+        self._graph = graph
+        self._names = Interface(tuple(inputs or found.inputs), found.outputs)
+        self._seed = seed
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the arguments, in order."""
-        return self._remote.names.inputs
+        return self._names.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of what it gives, in order."""
-        return self._remote.names.outputs
+        return self._names.outputs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs at these inputs. Raises TypeError where names do not fit, and what a Client raises."""
-        given = self._remote.names.bind(args, kwargs)
-        tensors = [torch.as_tensor(given[name]) for name in self.inputs]
-        outputs = _Forward.apply(self._remote, *tensors)  # type: ignore[no-untyped-call]
+        given = self._names.bind(args, kwargs)
+        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        fixed = {name: value for name, value in given.items() if name not in tensors}
+        remote = _Remote(self._client, self._graph, tuple(tensors), self.outputs, fixed, self._seed)
+        outputs = _Forward.apply(remote, *tensors.values())  # type: ignore[no-untyped-call]
         return outputs[0] if len(outputs) == 1 else outputs
 
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
+    """The graph with whatever of its inputs is no tensor; `names` are those that are."""
+
     client: Client
     graph: GraphLike
-    names: Interface
+    names: tuple[str, ...]
+    outputs: tuple[str, ...]
+    fixed: dict[str, Any]
     seed: int | None
 
-    def inputs(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-        return dict(zip(self.names.inputs, tensors, strict=True))
+    def inputs(self, tensors: Sequence[Tensor]) -> dict[str, Any]:
+        return {**self.fixed, **dict(zip(self.names, tensors, strict=True))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +79,8 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, remote: _Remote, *tensors: Tensor) -> tuple[Tensor, ...]:
         answer = remote.client.forward(remote.graph, remote.inputs(tensors), seed=remote.seed)
-        outputs = {name: answer.outputs[name] for name in remote.names.outputs}
-        wrt = [name for name, is_needed in zip(remote.names.inputs, ctx.needs_input_grad[1:], strict=True) if is_needed]
+        outputs = {name: torch.as_tensor(answer.outputs[name]) for name in remote.outputs}
+        wrt = [name for name, is_needed in zip(remote.names, ctx.needs_input_grad[1:], strict=True) if is_needed]
         of = [name for name, y in outputs.items() if y.is_floating_point() or y.is_complex()]
         ctx.call = _Call(remote, tuple(wrt), tuple(of), answer.meta.seed if remote.seed is None else remote.seed)
         ctx.mark_non_differentiable(*(y for name, y in outputs.items() if name not in of))
@@ -81,10 +90,9 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
-        names = call.remote.names
-        vectors = [v for name, v in zip(names.outputs, cotangents, strict=True) if name in call.of]
+        vectors = [v for name, v in zip(call.remote.outputs, cotangents, strict=True) if name in call.of]
         found = iter(_Backward.apply(call, *vectors, *ctx.saved_tensors))  # type: ignore[no-untyped-call]
-        return None, *(next(found) if name in call.wrt else None for name in names.inputs)
+        return None, *(next(found) if name in call.wrt else None for name in call.remote.names)
 
 
 class _Backward(torch.autograd.Function):
@@ -114,4 +122,4 @@ class _Backward(torch.autograd.Function):
             pushed = client.jvp(graph, given, along, seed=call.seed).jvp
         if any(needed[count:]):
             curved = client.hvp(graph, given, along, vectors, wrt=call.wrt, seed=call.seed).hvp
-        return None, *(pushed.get(name) for name in call.of), *(curved.get(name) for name in call.remote.names.inputs)
+        return None, *(pushed.get(name) for name in call.of), *(curved.get(name) for name in call.remote.names)

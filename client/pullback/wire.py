@@ -1,4 +1,4 @@
-"""Requests and answers as bytes, in two forms: JSON, and JSON beside raw tensors.
+"""Requests and answers as bytes, in two forms: JSON, and safetensors files, whose metadata hold the JSON.
 
 Inside, a request is its JSON form in which a `Raw` stands for a tensor.
 """
@@ -9,12 +9,28 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pullback.arrays import Build, Raw
 from pullback.graphs import Json
+from pullback_schemas.safetensors import Stored, read, write
+
+Wire: TypeAlias = Literal["binary", "json"]
 
 JSON = "application/json"
+SAFETENSORS = "application/vnd.safetensors"
+
+STORED = {
+    "bool": "BOOL",
+    "bfloat16": "BF16",
+    "complex64": "C64",
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+}
+"""The dtypes as a file names them. complex128 has no name there: it is pairs of F64 in one more, last axis."""
+
+Place: TypeAlias = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +38,18 @@ class Body:
     """What is sent: headers that say what it is and what may come back, and bytes."""
 
     headers: dict[str, str]
-    content: bytes | None
+    content: bytes
 
 
-def to_plain_json(fields: Json) -> Body:
-    """The request with its tensors in base64."""
-    document = json.dumps(_replace(fields, in_base64), allow_nan=False)
-    return Body({"content-type": JSON, "accept": JSON}, document.encode())
+def encode(fields: Json, wire: Wire, *, wants_tensors: bool) -> Body:
+    """The request `fields`, a Raw wherever a tensor stands; the answer's tensors are asked for in the same form."""
+    return _as_file(fields, wants_tensors) if wire == "binary" else _as_json(fields, wants_tensors)
 
 
-def to_json(fields: Json) -> Body:
-    """The same, and the answer's tensors are asked for in base64 too."""
-    return to_plain_json({**fields, "encoding": "base64"})
+def _as_json(fields: Json, wants_tensors: bool) -> Body:
+    document = _replace(fields, lambda raw, _: in_base64(raw))
+    document |= {"encoding": "base64"} if wants_tensors else {}
+    return Body({"content-type": JSON, "accept": JSON}, _dump(document).encode())
 
 
 def in_base64(raw: Raw) -> Json:
@@ -42,32 +58,56 @@ def in_base64(raw: Raw) -> Json:
     return {"dtype": raw.dtype, "shape": list(raw.shape), "encoding": "base64", "data": data}
 
 
-def _replace(value: Any, write: Callable[[Raw], Json]) -> Any:
-    """The JSON of a tree, each Raw in it as `write` has it."""
+def _as_file(fields: Json, wants_tensors: bool) -> Body:
+    stored: dict[str, Stored] = {}
+
+    def put(raw: Raw, place: Place) -> Json:
+        key = "/".join(map(str, place))
+        if raw.dtype == "complex128":
+            stored[key] = Stored("F64", (*raw.shape, 2), raw.data)
+            return {"tensor": key, "dtype": raw.dtype}
+        stored[key] = Stored(STORED[raw.dtype], raw.shape, raw.data)
+        return {"tensor": key}
+
+    document = _replace(fields, put)
+    content = b"".join(write({"request": _dump(document)}, stored))
+    return Body({"content-type": SAFETENSORS, "accept": SAFETENSORS if wants_tensors else JSON}, content)
+
+
+def _dump(document: Json) -> str:
+    return json.dumps(document, allow_nan=False, separators=(",", ":"))
+
+
+def _replace(value: Any, write: Callable[[Raw, Place], Json], place: Place = ()) -> Any:
+    """The JSON of a tree, each Raw in it as `write` has it at its place."""
     match value:
         case Raw():
-            return write(value)
+            return write(value, place)
         case Mapping():
-            return {key: _replace(item, write) for key, item in value.items()}
+            return {key: _replace(item, write, (*place, key)) for key, item in value.items()}
         case list() | tuple():
-            return [_replace(item, write) for item in value]
+            return [_replace(item, write, (*place, index)) for index, item in enumerate(value)]
     return value
 
-
-ENCODERS: dict[str, Callable[[Json], Body]] = {"plain": to_plain_json, "json": to_json}
-"""How a request may be written: by the client's option `wire`, plain where no tensors are answered.
-
-An answer says by itself how it is.
-"""
 
 Rebuild: TypeAlias = Callable[[Json], Any]
 """Makes an array of a tensor as an answer has it."""
 
 
-def decode(content: bytes, _: str, build: Build) -> tuple[bytes, Rebuild]:
-    """The JSON of an answer, and what makes arrays of the tensors in it."""
-    return content, lambda tensor: build(_from_base64(tensor))
+def decode(content: bytes, media: str, build: Build) -> tuple[str | bytes, Rebuild]:
+    """The JSON of an answer, and what makes arrays of the tensors in it.
+
+    Raises ProblemError for what is no safetensors file, KeyError for one without an answer.
+    """
+    if media != SAFETENSORS:
+        return content, lambda tensor: build(_from_base64(tensor))
+    metadata, stored = read(content)
+    return metadata["result"], lambda tensor: build(_from_file(tensor, stored))
 
 
 def _from_base64(tensor: Json) -> Raw:
     return Raw(tensor["dtype"], tuple(tensor["shape"]), base64.b64decode(tensor["data"], validate=True))
+
+
+def _from_file(tensor: Json, stored: Mapping[str, Stored]) -> Raw:
+    return Raw(tensor["dtype"], tuple(tensor["shape"]), stored[tensor["tensor"]].data)

@@ -52,6 +52,9 @@ def test_arguments_go_by_name_and_by_place(client):
     function = client.torch_function("y = a - b")
     assert (function.inputs, function.outputs) == (("a", "b"), ("y",))
     assert function(5.0, b=2.0).item() == 3.0
+    assert function(torch.tensor([5.0]), [2.0]).tolist() == [3.0]
+    declared = client.torch_function("b: float32; y = a - b")
+    assert declared(b=2.0, a=torch.tensor([5.0])).dtype == torch.float32
     for args, kwargs in [((1.0,), {}), ((1.0, 2.0, 3.0), {}), ((1.0, 2.0), {"b": 3.0}), ((1.0, 2.0), {"c": 3.0})]:
         with pytest.raises(TypeError):
             function(*args, **kwargs)

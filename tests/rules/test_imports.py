@@ -132,7 +132,8 @@ def test_both_clients_have_the_same_methods():
 
 
 def test_the_client_imports_no_torch_and_no_web_framework():
-    assert modules_after("import pullback").isdisjoint({"torch", "fastapi", "starlette", "pullback_service"})
+    heavy = {"torch", "jax", "scipy", "tqdm", "fastapi", "starlette", "pullback_service"}
+    assert modules_after("import pullback, pullback.cli").isdisjoint(heavy)
 
 
 @pytest.mark.parametrize("package", ["pullback_schemas", "pullback"])
