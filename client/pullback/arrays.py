@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_args
 
@@ -38,29 +38,39 @@ def read(value: Any) -> Any:
         from pullback.torch_arrays import read_torch
 
         return read_torch(value)
-    if hasattr(value, "__array__"):
-        return _read_numpy(np.asarray(value))
-    if isinstance(value, complex):
+    if hasattr(value, "__array__") or isinstance(value, complex):
         return _read_numpy(np.asarray(value))
     if isinstance(value, list | tuple):
         return _read_list(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    return spell(value) if isinstance(value, float) else value
 
 
-def _read_list(items: Iterable[Any]) -> Any:
-    found = [read(item) for item in items]
-    if any(isinstance(item, Raw) for item in found):
-        return _read_numpy(np.asarray(items))
-    return found
+def spell(number: float) -> float | str:
+    """A number as JSON has it: those that are not finite by their names."""
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def check_dtype(name: str) -> str:
+    """`name`, if the wire has such a dtype. Raises TypeError."""
+    if name not in DTYPES:
+        raise TypeError(f"an array of dtype {name} cannot be sent; the dtypes are {', '.join(sorted(DTYPES))}")
+    return name
+
+
+def _read_list(items: Sequence[Any]) -> Any:
+    """Numbers stay a list, numpy's too; with an array or a complex number inside it is an array itself."""
+    if any(_is_torch(item) for item in items):
+        raise TypeError("a list of tensors is no tensor; torch.stack makes one")
+    found = [read(item.item() if isinstance(item, np.generic) else item) for item in items]
+    return _read_numpy(np.asarray(items)) if any(isinstance(item, Raw) for item in found) else found
 
 
 def _read_numpy(array: np.ndarray[Any, Any]) -> Raw:
-    if array.dtype.name not in DTYPES:
-        raise TypeError(f"an array of dtype {array.dtype} cannot be sent; the dtypes are {', '.join(sorted(DTYPES))}")
+    name = check_dtype(array.dtype.name)
     plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return Raw(array.dtype.name, array.shape, plain.reshape(-1).view(np.uint8).data)
+    return Raw(name, array.shape, plain.reshape(-1).view(np.uint8).data)
 
 
 def build_numpy(raw: Raw) -> np.ndarray[Any, Any]:

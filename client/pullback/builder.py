@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 
 import numpy as np
 
-from pullback.arrays import DTYPES, read
+from pullback.arrays import DTYPES, read, spell
 from pullback.errors import PullbackError
 from pullback.graphs import Json, mentioned_in
 from pullback_schemas import OpList
@@ -300,7 +300,7 @@ def _spellings(op: str) -> set[str]:
 
 
 def _number(value: complex) -> Any:
-    return [_number(value.real), _number(value.imag)] if isinstance(value, complex) else read(float(value))
+    return [_number(value.real), _number(value.imag)] if isinstance(value, complex) else spell(float(value))
 
 
 def _dtype_name(value: Any) -> str | None:

@@ -5,7 +5,6 @@ recording.py runs the function; here its record becomes nodes, references and co
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
 
+from pullback.arrays import spell
 from pullback.errors import TracingError
 from pullback.graphs import Json
 from pullback.lifting import Lifted, Parameters, lift
@@ -179,9 +179,9 @@ class _Writer:
             case None | bool() | int():
                 return value
             case float():
-                return _number(value)
+                return spell(value)
             case complex():
-                return [_number(value.real), _number(value.imag)]
+                return [spell(value.real), spell(value.imag)]
             case str():
                 return escape(value)
             case torch.dtype() | torch.memory_format() | torch.layout():
@@ -208,12 +208,6 @@ def _output_names(results: Any, count: int) -> list[str]:
 def _without_device(op: str, node: FxNode) -> tuple[Any, ...]:
     """The positional arguments; `to(x, device, dtype)` loses its device."""
     return (node.args[0], *node.args[2:]) if op == "aten.to.device" else node.args
-
-
-def _number(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _spec(tensor: Tensor) -> Json:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from pullback.arrays import Build, Raw
+import numpy as np
+
+from pullback.arrays import Build, Raw, spell
 from pullback.graphs import Json
 from pullback_schemas.safetensors import Stored, read, write
 
@@ -87,6 +89,10 @@ def _replace(value: Any, write: Callable[[Raw, Place], Json], place: Place = ())
             return {key: _replace(item, write, (*place, key)) for key, item in value.items()}
         case list() | tuple():
             return [_replace(item, write, (*place, index)) for index, item in enumerate(value)]
+        case np.generic():
+            return value.item()
+        case float():
+            return spell(value)
     return value
 
 

@@ -81,7 +81,7 @@ def test_whoever_wants_no_tensors_is_answered_json():
         assert encode({"graph": "y = x"}, wire, wants_tensors=False).headers["accept"] == JSON
 
 
-def test_tensors_that_are_nowhere_are_named_by_their_place():
+def test_tensors_are_named_by_their_place():
     body = encode({"grad_tensors": [read(np.ones(2)), None]}, "binary", wants_tensors=True)
     assert b'"grad_tensors/0"' in body.content
 
