@@ -47,7 +47,16 @@ def test_arrays_are_sent_with_their_dtype(value, dtype, shape):
     assert (raw.dtype, raw.shape) == (dtype, shape)
 
 
-@pytest.mark.parametrize("value", [np.array(["a"]), np.array([object()]), np.ones(2, np.longdouble), [torch.ones(2)]])
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.array(["a"]),
+        np.array([object()]),
+        np.ones(2, np.longdouble),
+        [torch.ones(2)],
+        torch.ones(2).to(torch.float8_e5m2),
+    ],
+)
 def test_what_is_no_tensor_is_refused(value):
     with pytest.raises(TypeError):
         read(value)

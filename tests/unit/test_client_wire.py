@@ -81,6 +81,13 @@ def test_whoever_wants_no_tensors_is_answered_json():
         assert encode({"graph": "y = x"}, wire, wants_tensors=False).headers["accept"] == JSON
 
 
+def test_numbers_anywhere_in_a_request_are_strict_json():
+    graph = {"nodes": [{"id": "y", "op": "clamp", "args": ["$x"], "kwargs": {"max": float("inf")}}]}
+    body = encode({"graph": graph, "seed": np.int64(3)}, "json", wants_tensors=False)
+    sent = json.loads(body.content)
+    assert (sent["graph"]["nodes"][0]["kwargs"], sent["seed"]) == ({"max": "Infinity"}, 3)
+
+
 def test_tensors_are_named_by_their_place():
     body = encode({"grad_tensors": [read(np.ones(2)), None]}, "binary", wants_tensors=True)
     assert b'"grad_tensors/0"' in body.content
