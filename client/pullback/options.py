@@ -24,6 +24,7 @@ ON_THE_WAY_S = 10.0
 class Options:
     """How requests are sent.
 
+    `wire` is how tensors travel: "binary", as safetensors files, or "json", in base64.
     `timeout_s` is how long the service may take for one try, which it is told; None: as long as it likes.
     `max_retries` is how often a request is sent again that got no answer, or a 408, 429, 502, 503 or 504.
     `max_retry_after_s` is the longest wait that a service may ask for before that; a longer one is the caller's affair.
@@ -35,7 +36,7 @@ class Options:
     max_retries: int = 2
     max_retry_after_s: float = 60.0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    wire: Wire = "json"
+    wire: Wire = "binary"
     progress: bool = True
 
     def __post_init__(self) -> None:

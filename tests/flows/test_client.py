@@ -11,9 +11,9 @@ from pullback import AnswerError, Client
 from pullback_schemas import Graph, JacobianOptions, Node, TensorSpec
 
 
-@pytest.fixture
-def client(service: httpx.Client) -> Client:
-    return Client("http://service", transport=service._transport)
+@pytest.fixture(params=["binary", "json"])
+def client(service: httpx.Client, request: pytest.FixtureRequest) -> Client:
+    return Client("http://service", transport=service._transport, wire=request.param)
 
 
 def test_arrays_come_back_as_numpy_with_their_dtype(client):
