@@ -12,6 +12,7 @@ import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
 from pullback.errors import TracingError
+from pullback.recording import refuse_hooks
 from pullback_schemas.wire import why_not_a_name
 
 Parameters = Literal["constants", "inputs"]
@@ -43,6 +44,7 @@ def lift(
     names = Names()
     inputs = dict(zip([names.take(wish) for wish in wished], (*examples, *kwargs.values()), strict=True))
     held = dict(_held(function))
+    refuse_hooks(held.values())
     is_module = isinstance(function, nn.Module)
     moved = [path for path in held if isinstance(held[path], nn.Parameter) and is_module and parameters == "inputs"]
     lifted = {names.take(path): held[path].detach().clone().requires_grad_(held[path].requires_grad) for path in moved}

@@ -8,7 +8,7 @@ are compared with the function's, since a custom autograd.Function or torch.vmap
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -51,11 +51,14 @@ def record(function: Callable[..., Any], examples: tuple[Tensor, ...], *, by_all
     where none does, or where `by_all` says so.
     """
     distinct = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in examples)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # which a function that fails inside may leave off
         module = _record(function, distinct)
     if by_all:
         distinct = tuple(t.requires_grad_(t.is_floating_point() or t.is_complex()) for t in distinct)
     _compare(module, function, distinct)
+    left = [str(node.target) for node in module.graph.nodes if _mutates(node)]
+    if left:
+        raise TracingError(f"it changes memory in a way that cannot be written without: {left[0]}")
     return module
 
 
@@ -175,14 +178,14 @@ def _decompositions() -> dict[Any, Callable[..., Any]]:
 def _compare(module: GraphModule, function: Callable[..., Any], examples: tuple[Tensor, ...]) -> None:
     """Refuse a recording that lost something on the way: values, or gradients that the function defines by itself."""
     held = _held(module)
-    try:
-        theirs = _evaluate(function, examples, held)
-    except RuntimeError:  # PyTorch itself has no gradient there, so none can be lost
-        return
-    try:
-        ours = _evaluate(module, examples, held)
-    except RuntimeError as error:
-        raise TracingError(f"the recording does not run: {_told(error)}") from error
+    refuse_hooks(held)
+    theirs, ours = _attempt(function, examples, held), _attempt(module, examples, held)
+    if isinstance(theirs, RuntimeError):
+        if isinstance(ours, RuntimeError):  # PyTorch itself has no gradient there, so none can be lost
+            return
+        raise TracingError(f"the function has no gradient to compare the recording's with: {_told(theirs)}")
+    if isinstance(ours, RuntimeError):
+        raise TracingError(f"the recording does not run: {_told(ours)}") from ours
     if [t is None for t in ours] != [t is None for t in theirs]:
         raise TracingError(
             "the recording loses a gradient: the function works on tensors that no recording sees, as inside of "
@@ -194,6 +197,21 @@ def _compare(module: GraphModule, function: Callable[..., Any], examples: tuple[
                 "the recording does not give the function's own values and gradients: an autograd.Function, a hook, "
                 "a Generator or a gradient taken inside is not part of it"
             )
+
+
+def _attempt(
+    function: Callable[..., Any], examples: tuple[Tensor, ...], held: list[Tensor]
+) -> list[Tensor | None] | RuntimeError:
+    try:
+        return _evaluate(function, examples, held)
+    except RuntimeError as error:
+        return error
+
+
+def refuse_hooks(tensors: Iterable[Tensor]) -> None:
+    """Raise TracingError where a tensor that the function holds has a hook, which changes its gradient."""
+    if any(tensor._backward_hooks for tensor in tensors):
+        raise TracingError("a tensor that the function holds has a hook, which changes its gradient; a graph has none")
 
 
 def _held(module: GraphModule) -> list[Tensor]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import torch.utils._pytree as pytree
 from tests.flows.against_torch import Draw, assert_same_bits, base64_form
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pullback.errors import PullbackError
 from pullback.tracing import Traced, TracingError, trace
@@ -387,6 +388,15 @@ def hooked(x: Tensor) -> Tensor:
     return y
 
 
+HOOKED = torch.ones(3, dtype=F64, requires_grad=True)
+HOOKED.register_hook(lambda gradient: gradient * 3)
+
+
+def checkpointed_by_reentry(x: Tensor) -> Tensor:
+    """PyTorch gives its gradient to backward() only, so that there is nothing to compare with."""
+    return checkpoint(lambda t: t.sin() * 2, x if x.requires_grad else x.requires_grad_(), use_reentrant=True)
+
+
 class Doubled(torch.autograd.Function):
     """A function with a derivative of its own."""
 
@@ -424,6 +434,8 @@ UNTRACEABLE: dict[str, tuple[Callable[..., Any], str]] = {
     "one that is wrong by a weight only": (lambda x: WeightDoubled.apply(x, WEIGHT), "autograd.Function"),
     "one that only uneven vectors tell": (Centred.apply, "autograd.Function"),
     "a hook": (hooked, "a hook"),
+    "a hook on what it holds": (lambda x: x * HOOKED, "a hook"),
+    "a reentrant checkpoint": (checkpointed_by_reentry, "no gradient to compare|own values"),
     "torch.func.grad": (lambda x: torch.func.grad(lambda t: (t**3).sum())(x), "torch.func.grad"),
     "torch.func.hessian": (lambda x: torch.func.hessian(lambda t: (t**3).sum())(x), "torch.func.grad"),
     "vmap": (lambda x: torch.vmap(lambda t: t.sin())(x), "vmap"),
@@ -443,3 +455,33 @@ def test_what_cannot_be_traced_is_refused_with_the_reason(function, says):
         trace(function, real(3))
     assert isinstance(caught.value, PullbackError)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("parameters", ["constants", "inputs"])
+def test_a_hook_on_a_parameter_is_refused(parameters):
+    module = nn.Linear(3, 1).double()
+    module.weight.register_hook(lambda gradient: gradient * 3)
+    with pytest.raises(TracingError, match="a hook"):
+        trace(module, real(3), parameters=parameters)
+
+
+def test_what_cannot_be_written_without_mutation_is_refused():
+    module = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2).double())
+    for parameters in ("constants", "inputs"):
+        with pytest.raises(TracingError, match=r"own values|changes memory|cannot be recorded"):
+            trace(module, real(2, 3), parameters=parameters)
+    assert ops(trace(module.eval(), real(2, 3), parameters="inputs"))[-1] == "linear"
+
+
+def fails_without_gradients(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        raise ValueError("no data today")
+
+
+def test_a_function_that_fails_leaves_the_callers_gradients_on():
+    with pytest.raises(TracingError):
+        trace(fails_without_gradients, real(3))
+    assert torch.is_grad_enabled()
+    with torch.no_grad():
+        assert ops(trace(derivative_inside, real(3)))[-1] == "mul"
+        assert not torch.is_grad_enabled()
