@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pullback import Client
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 DEFAULT_URL = "localhost:8000"
@@ -74,7 +76,9 @@ def test_printed_python_gives_what_stands_beside_it(real_url, page, program):
             assert repr(eval(ast.unparse(statement.value), values)) == shown
         else:
             exec(compile(ast.Module([statement], []), page, "exec"), values)
-    values["client"].close()
+    for value in values.values():
+        if isinstance(value, Client):
+            value.close()
 
 
 def test_the_documentation_prints_commands():
