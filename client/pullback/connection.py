@@ -31,7 +31,7 @@ class Connection(Generic[Http]):
         return other
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.options.base_url!r})"
+        return f"{type(self).__name__}({self.options.shown_url!r})"
 
 
 def as_method(ask: Method, question: Callable[..., Any]) -> Method:

@@ -87,7 +87,7 @@ def exchange(
         log.info("%s: %s; trying again in %.1f s (request %s)", question.path, _told(outcome), wait_s, request_id)
         yield Wait(wait_s)
     if isinstance(outcome, httpx.RequestError):
-        raise NoAnswerError(f"no answer from {options.base_url}: {_told(outcome)}", request_id) from outcome
+        raise NoAnswerError(f"no answer from {options.shown_url}: {_told(outcome)}", request_id) from outcome
     assert outcome is not None
     return _read(question, outcome, outcome.headers.get("x-request-id", request_id))
 
@@ -156,5 +156,6 @@ def _read(question: Question[Model], response: httpx.Response, request_id: str) 
 
 
 def _strange(response: httpx.Response, request_id: str) -> AnswerError:
-    message = f"{response.url} does not answer as Pullback does"
+    url = response.url.copy_with(userinfo=b"")
+    message = f"{url} does not answer as Pullback does"
     return AnswerError(response.status_code, None, message, request_id, retry_after(response))

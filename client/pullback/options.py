@@ -30,7 +30,7 @@ class Options:
     `max_retry_after_s` is the longest wait that a service may ask for before that; a longer one is the caller's affair.
     """
 
-    base_url: str
+    base_url: str = field(repr=False)
     api_key: str | None = field(default=None, repr=False)
     timeout_s: float | None = 60.0
     max_retries: int = 2
@@ -48,6 +48,11 @@ class Options:
     def url(self, path: str) -> str:
         """The address of `path` at the service."""
         return self.base_url.rstrip("/") + path
+
+    @property
+    def shown_url(self) -> str:
+        """The base URL as it may be shown, without a name and a password."""
+        return str(httpx.URL(self.base_url).copy_with(userinfo=b""))
 
     def sent_headers(self) -> dict[str, str]:
         """The headers of every request."""

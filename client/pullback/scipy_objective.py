@@ -44,6 +44,7 @@ class ScipyObjective:
             raise PullbackError(f"an objective has one output, and the graph has {', '.join(outputs)}")
         ((self._output, report),) = outputs.items()
         self._is_scalar = report.shape == []
+        self._has_gradient = report.requires_grad is not False
 
     @property
     def x0(self) -> Vector:
@@ -61,9 +62,10 @@ class ScipyObjective:
 
     def fun(self, x: ArrayLike) -> float | Vector:
         """The value: a float, or residuals in a vector."""
-        if self._is_scalar:
+        if self._is_scalar and self._has_gradient:
             return float(self._value_and_gradient(x).outputs[self._output])
-        return _ravel([self._client.forward(self._graph, self._at(x), seed=self._seed).outputs[self._output]])
+        value = self._client.forward(self._graph, self._at(x), seed=self._seed).outputs[self._output]
+        return float(value) if self._is_scalar else _ravel([value])
 
     def jac(self, x: ArrayLike) -> Vector:
         """The gradient, shape (n,); of residuals the Jacobian, shape (m, n)."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad, least_squares, minimize, rosen, rosen_der, rosen_hess, rosen_hess_prod
 
-from pullback import Client, PullbackError
+from pullback import AnswerError, Client, PullbackError
 
 ROSENBROCK = "y = (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()"
 START = np.array([-1.2, 1.0, 0.7])
@@ -84,6 +84,13 @@ def test_a_value_and_its_gradient_are_one_request(service):
         objective.fun(START)
         objective.jac(START)
     assert asked == ["/v1/check", "/v1/backward"]
+
+
+def test_a_value_without_a_gradient_is_still_a_value(client):
+    objective = client.scipy_objective("y = (x > 0).sum()", {"x": START})
+    assert objective.fun(START) == 2.0
+    with pytest.raises(AnswerError, match="not_differentiable"):
+        objective.jac(START)
 
 
 def test_an_objective_has_one_output(client):

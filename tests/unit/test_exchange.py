@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from pullback import AnswerError, NoAnswerError, Options, PullbackError, operations
+from pullback import AnswerError, Client, NoAnswerError, Options, PullbackError, operations
 from pullback.exchange import Send, Wait, exchange, retry_after
 
 OPTIONS = Options(base_url="http://service/", api_key="secret-key", timeout_s=30.0)
@@ -152,6 +152,14 @@ def test_the_key_is_never_shown():
         _, error = run(*outcomes)
         assert "secret" not in str(error) + repr(error)
     assert "secret" not in repr(OPTIONS)
+
+
+def test_neither_is_a_password_in_the_address():
+    options = Options(base_url="http://user:secret@service:81", max_retries=0)
+    _, error = run(httpx.ConnectError("refused"), options=options)
+    assert "http://service:81" in str(error)
+    with Client(options.base_url) as client:
+        assert "secret" not in str(error) + repr(error) + repr(options) + repr(client)
 
 
 @pytest.mark.parametrize("wrong", [{"timeout_s": 0.0}, {"timeout_s": -1.0}, {"max_retries": -1}])
