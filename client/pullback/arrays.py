@@ -37,6 +37,7 @@ def read(value: Any) -> Any:
     if _is_torch(value):
         from pullback.torch_arrays import read_torch
 
+        check_dtype(str(value.dtype).removeprefix("torch."))
         return read_torch(value)
     if hasattr(value, "__array__") or isinstance(value, complex):
         return _read_numpy(np.asarray(value))
@@ -52,11 +53,10 @@ def spell(number: float) -> float | str:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-def check_dtype(name: str) -> str:
-    """`name`, if the wire has such a dtype. Raises TypeError."""
+def check_dtype(name: str) -> None:
+    """Raise TypeError where the wire has no such dtype."""
     if name not in DTYPES:
         raise TypeError(f"an array of dtype {name} cannot be sent; the dtypes are {', '.join(sorted(DTYPES))}")
-    return name
 
 
 def _read_list(items: Sequence[Any]) -> Any:
@@ -68,9 +68,9 @@ def _read_list(items: Sequence[Any]) -> Any:
 
 
 def _read_numpy(array: np.ndarray[Any, Any]) -> Raw:
-    name = check_dtype(array.dtype.name)
+    check_dtype(array.dtype.name)
     plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return Raw(name, array.shape, plain.reshape(-1).view(np.uint8).data)
+    return Raw(array.dtype.name, array.shape, plain.reshape(-1).view(np.uint8).data)
 
 
 def build_numpy(raw: Raw) -> np.ndarray[Any, Any]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pullback.arrays import Raw, check_dtype
+from pullback.arrays import Raw
 
 
 def read_torch(tensor: Tensor) -> Raw:
-    """The bytes of a tensor on any device; conjugated and negated views are carried out. Raises TypeError."""
-    dtype = check_dtype(str(tensor.dtype).removeprefix("torch."))
+    """The bytes of a tensor on any device; conjugated and negated views are carried out."""
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     data = plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b""
-    return Raw(dtype, tuple(plain.shape), data)
+    return Raw(str(plain.dtype).removeprefix("torch."), tuple(plain.shape), data)
 
 
 def build_torch(raw: Raw, device: torch.device | str = "cpu") -> Tensor:
