@@ -25,8 +25,12 @@ Post = Callable[..., httpx.Response]
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """As many threads as a worker has: some kernels sum in another order on more."""
+    """As many threads as a worker has: some kernels sum in another order on more.
+
+    And einsum contracts in the order that is written, as its operator does, even where opt_einsum is installed.
+    """
     torch.set_num_threads(1)
+    torch.backends.opt_einsum.enabled = False
 
 
 class PortalTransport(httpx.BaseTransport):
