@@ -27,6 +27,9 @@ from pullback_service.workers.base import AbstractWorkers
 KEEP_ALIVE_S = 65
 """Longer than the idle time of common clients and proxies, so that it is they who close."""
 
+CLIENTS = ("PULLBACK_BASE_URL", "PULLBACK_API_KEY")
+"""What the client reads from the same environment."""
+
 LAST_WORDS_S = 2
 """What is given up after the grace is told so; then connections are closed."""
 
@@ -77,7 +80,7 @@ def _told(error: ValidationError) -> list[str]:
 def _warn_of_unknown_settings(names: Iterable[str]) -> None:
     known = [f"PULLBACK_{name.upper()}" for name in Settings.model_fields]
     for name in names:
-        if name.upper().startswith("PULLBACK_") and name.upper() not in known:
+        if name.upper().startswith("PULLBACK_") and name.upper() not in (*known, *CLIENTS):
             close = get_close_matches(name.upper(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             logging.getLogger("pullback").warning("there is no setting %s%s", name, hint)
