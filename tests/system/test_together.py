@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-CLIENTS, EACH = 48, 20
+CLIENTS, EACH, KILLS = 48, 30, 16
 GRAPH = "y = relu(x * x)"
 LESSONS = 6
 SHOWN_IN_S = 20
@@ -74,7 +74,7 @@ def test_workers_that_are_killed_meanwhile_cost_no_answer(own_service, processes
         async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as client:
             tasks = [asyncio.create_task(ask(client, number)) for number in range(CLIENTS * EACH)]
             kills = 0
-            for task in tasks[:: len(tasks) // 4]:
+            for task in tasks[:: len(tasks) // KILLS]:
                 await task
                 for worker in processes_of(pid, "worker"):
                     os.kill(worker, signal.SIGKILL)

@@ -21,7 +21,7 @@ def check_media(headers: Media) -> Forms:
     """
     forms = Forms(
         _sent(_text(headers.content_type, Form.JSON.value)),
-        _wanted(_text(headers.accept, "*/*")),
+        _wanted(_text(headers.accept, "*/*") or "*/*"),
         _coding(_text(headers.content_encoding, Coding.IDENTITY.value)),
     )
     return PLAIN if forms == PLAIN else forms
@@ -50,6 +50,7 @@ def _coding(content_encoding: str) -> Coding:
             f"The content encoding {name[:64]!r} is not served.",
             expected=[coding.value for coding in Coding],
             got=name[:64],
+            hint="Send the body as it is, without the header content-encoding.",
         )
     return CODINGS[name]
 
@@ -60,7 +61,12 @@ def _wanted(accept: str) -> Form:
     liking = {form: _liking(form, ranges) for form in Form}
     best = max(liking, key=lambda form: liking[form])
     if not liking[best][0]:
-        raise NotAcceptable("The accept header excludes every form of the answer.", expected=SERVED, got=accept[:200])
+        raise NotAcceptable(
+            "The accept header excludes every form of the answer.",
+            expected=SERVED,
+            got=accept[:200],
+            hint=f"Send the header accept: {Form.JSON.value}, or none.",
+        )
     return best
 
 

@@ -20,7 +20,10 @@ def parse_json(body: bytes | bytearray | memoryview) -> Any:
     try:
         text = str(body, "utf-8")
     except UnicodeDecodeError as error:
-        raise NotJson(f"The body is not UTF-8: byte {error.start} is no part of a character.") from None
+        raise NotJson(
+            f"The body is not UTF-8: byte {error.start} is no part of a character.",
+            hint="If it is no JSON, or compressed, say so in the headers content-type and content-encoding.",
+        ) from None
     try:
         value = _decode(text)
         if _SURROGATE.search(body):
@@ -33,6 +36,8 @@ def parse_json(body: bytes | bytearray | memoryview) -> Any:
             hint=r"Write a line end in a string as \n." if "control character" in error.msg else None,
             excerpt=_excerpt(text, error.pos),
         ) from None
+    except NotJson as error:
+        raise _located(error, text) from None
     except UnicodeEncodeError:
         raise NotJson("The body holds half a surrogate pair, which is no character.") from None
     except RecursionError:
@@ -53,6 +58,16 @@ def _excerpt(text: str, position: int) -> str:
     start = max(text.rfind("\n", 0, position) + 1, position - 60)
     line = text[start : start + 120].split("\n")[0]
     return f"{line}\n{' ' * (position - start)}^"
+
+
+def _located(error: NotJson, text: str) -> NotJson:
+    """The problem of a token, with the place of the first one like it."""
+    found = re.search(rf"(?<![\w\"-]){re.escape(str(error.got))}", text)
+    if found is not None:
+        line, column = text.count("\n", 0, found.start()) + 1, found.start() - text.rfind("\n", 0, found.start())
+        error.detail = f"{error.got} is not JSON, at line {line}, column {column}."
+        error.excerpt = _excerpt(text, found.start())
+    return error
 
 
 def _refuse_constant(token: str) -> NoReturn:

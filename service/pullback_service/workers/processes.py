@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -157,8 +156,7 @@ class ProcessWorkers(AbstractWorkers):
                 return await self._run_alone(turn, read_isolation(reply.body))
             return reply
         finally:
-            for companion in companions:
-                companion.settle(Stranded())
+            _strand(companions)
             station.queue.leave(is_large=turn.is_large)
 
     async def _enter(self, station: Station, turn: Turn) -> list[Turn] | Reply:
@@ -213,8 +211,7 @@ class ProcessWorkers(AbstractWorkers):
                 return await self._run_in(pool, turn, others)
             except LOST as error:
                 log.warning("a worker was lost in the middle of a request: %r", error)
-                for companion in others:
-                    companion.settle(Stranded())
+                _strand(others)
         raise WorkerDied(
             "The worker process ended while it ran this request, twice.",
             hint="The graph probably makes PyTorch crash. Other requests are not affected.",
@@ -268,15 +265,21 @@ class ProcessWorkers(AbstractWorkers):
             self._quarantine.blame(caller, graph)
 
 
-async def _deliver(worker: Worker, companions: Sequence[Turn]) -> None:
+async def _deliver(worker: Worker, companions: list[Turn]) -> None:
     """Await the replies to calls that were sent together with another one, which has its own."""
-    for companion in companions[-worker.unanswered :] if worker.unanswered else []:
+    while companions:
         reply = await worker.receive()
         is_answer = reply.status not in (NEEDS_ISOLATION, NEEDS_DEVICE, NEEDS_ROOM)
-        companion.settle(reply if is_answer else Stranded())
+        companions.pop(0).settle(reply if is_answer else Stranded())
 
 
-async def _let_finish(worker: Worker, pool: Pool, companions: Sequence[Turn]) -> None:
+def _strand(companions: list[Turn]) -> None:
+    """Those that have no answer yet may be answered alone; each is told once, since it comes back as the same turn."""
+    while companions:
+        companions.pop().settle(Stranded())
+
+
+async def _let_finish(worker: Worker, pool: Pool, companions: list[Turn]) -> None:
     """Killing a worker costs other callers more than the rest of a short call; a long one is not waited for."""
     try:
         async with asyncio.timeout(FINISH_S):
@@ -289,8 +292,7 @@ async def _let_finish(worker: Worker, pool: Pool, companions: Sequence[Turn]) ->
     else:
         pool.give_back(worker)
     finally:
-        for companion in companions:
-            companion.settle(Stranded())
+        _strand(companions)
 
 
 def _forget(reply: Reply) -> None:
