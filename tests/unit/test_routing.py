@@ -36,8 +36,12 @@ from pullback_service.workers.line import Line
 line, device = Line(socket.socket(fileno=int(sys.argv[1]))), sys.argv[2]
 line.greet({})
 while (calls := line.receive()) is not None:
+    if len(calls) > 1:
+        sys.exit("together they end it")
     (call,) = calls
-    if device == "cpu":
+    if call.operation == "backward":
+        reply = Reply(200, call.body, rides=True)
+    elif device == "cpu":
         reply = Reply(200, b"cpu") if call.operation == "forward" else Reply(NEEDS_DEVICE, call.body)
     elif call.operation == "hangs":
         continue
@@ -132,6 +136,16 @@ def test_a_worker_that_names_a_device_that_there_is_not_is_lost(among):
     counts = among(scenario)
     assert counts["restarted"] == 2
     assert counts["busy"] == counts["waiting"] == 0
+
+
+def test_calls_whose_worker_is_lost_to_all_of_them_together_are_each_answered_alone(among):
+    bodies = [b'{"graph": "y = x", "inputs": {"x": %d}}' % number for number in range(6)]
+
+    async def scenario(workers: ProcessWorkers) -> list[Reply]:
+        await sent(workers, "backward", bodies[0])
+        return await asyncio.gather(*(sent(workers, "backward", body) for body in bodies))
+
+    assert [reply.body for reply in among(scenario)] == bodies
 
 
 def test_the_devices_and_their_workers_are_told(among):
