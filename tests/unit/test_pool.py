@@ -111,3 +111,17 @@ def test_an_idle_worker_that_ends_is_replaced_before_anybody_asks():
         assert await pool.take() is not worker
 
     assert in_a_pool(Role.WORKER, scenario) == 1
+
+
+def test_a_reply_that_comes_when_its_caller_has_just_gone_is_still_there_for_whoever_comes_back():
+    async def scenario(pool: Pool, worker: Worker) -> None:
+        task = asyncio.create_task(exchange(worker))
+        await asyncio.sleep(0)
+        await_end(worker)  # it has replied
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await worker.ended()  # the reply has been read meanwhile
+        assert (await worker.receive()).body == b"done"
+        pool.give_back(worker)
+
+    assert in_a_pool(Role.ONCE, scenario) == 0

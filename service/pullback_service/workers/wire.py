@@ -35,6 +35,7 @@ class Wire(asyncio.Protocol):
         self._max_answer_bytes = max_answer_bytes
         self._received = b""
         self._expected: deque[asyncio.Future[Frame]] = deque()
+        self._unclaimed: Frame | None = None
         self._end: Exception | None = None
 
     @classmethod
@@ -67,10 +68,15 @@ class Wire(asyncio.Protocol):
 
     def expect_again(self) -> asyncio.Future[Frame]:
         """What will hold the next reply, in place of what nobody waits for any more. Raises ConnectionError."""
-        if self._end is not None:
+        future: asyncio.Future[Frame] = self._loop.create_future()
+        if self._unclaimed is not None:
+            future.set_result(self._unclaimed)
+            self._unclaimed = None
+        elif self._end is not None:
             raise self._end
-        self._expected[0] = self._loop.create_future()
-        return self._expected[0]
+        else:
+            self._expected[0] = future
+        return future
 
     @property
     def has_sent_all(self) -> bool:
@@ -133,7 +139,9 @@ class Wire(asyncio.Protocol):
         frame = Frame(head, self._received[REPLY.size : body_at], self._received[body_at:end])
         self._received = self._received[end:]
         future = self._expected.popleft()
-        if not future.done():
+        if future.cancelled():  # whoever waited may come back for it
+            self._unclaimed = frame
+        elif not future.done():
             future.set_result(frame)
         return True
 
