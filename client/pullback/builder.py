@@ -8,13 +8,14 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from types import EllipsisType
 from typing import Any, NoReturn, TypeAlias, cast
 
 import numpy as np
 
-from pullback.arrays import DTYPES, read, spell
+from pullback.arrays import DTYPES, Raw, read, spell
 from pullback.errors import PullbackError
 from pullback.graphs import Json, mentioned_in
 from pullback_schemas import OpList
@@ -54,7 +55,8 @@ class Graph:
     def constant(self, value: Any, name: str | None = None) -> Value:
         """A tensor that is part of the graph: an array, or numbers, which are float64."""
         name = self._taken(name or self._fresh("c"))
-        self._constants[name] = read(value)
+        found = read(value)
+        self._constants[name] = replace(found, data=memoryview(bytes(found.data))) if isinstance(found, Raw) else found
         return Value(self, f"${name}")
 
     def op(self, op: str, *args: Any, **kwargs: Any) -> Value:

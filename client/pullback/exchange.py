@@ -9,7 +9,7 @@ import logging
 import random
 import uuid
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias, TypeVar
@@ -34,6 +34,7 @@ FINAL = (
     httpx.ReadTimeout,
     httpx.WriteTimeout,
     httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
     httpx.DecodingError,
     httpx.TooManyRedirects,
 )
@@ -48,8 +49,8 @@ class Send:
 
     method: str
     url: str
-    headers: dict[str, str]
-    content: bytes | None
+    headers: dict[str, str] = field(repr=False)
+    content: bytes | None = field(repr=False)
     timeout: httpx.Timeout
     label: str | None
     """What to show progress of, if at all."""
@@ -93,7 +94,7 @@ def exchange(
 
 
 def _request(question: Question[Model], options: Options, request_id: str) -> Send:
-    headers = {**options.sent_headers(), "accept": JSON, "x-request-id": request_id}
+    headers = {"x-request-id": request_id, **options.sent_headers(), "accept": JSON}
     content = None
     if question.fields is not None:
         body = encode(question.fields, options.wire, wants_tensors=issubclass(question.model, Answer))
@@ -112,12 +113,17 @@ def _may_pass(outcome: httpx.Response | httpx.RequestError, question: Question[M
     """Whether it may go better the next time."""
     if isinstance(outcome, httpx.RequestError):
         return not isinstance(outcome, FINAL)
-    return outcome.status_code in AGAIN and outcome.status_code not in question.statuses
+    return outcome.status_code in AGAIN and outcome.status_code not in question.statuses and not _is_overdue(outcome)
+
+
+def _is_overdue(response: httpx.Response) -> bool:
+    """Whether the service itself says that it took too long: it would again. A proxy's 504 may pass."""
+    return response.status_code == httpx.codes.GATEWAY_TIMEOUT and b'"deadline_exceeded"' in response.content
 
 
 def _wait_s(attempt: int, asked_s: float | None, drawn: float) -> float:
     if asked_s is not None:
-        return asked_s * (1 + drawn / 4)
+        return asked_s + min(asked_s, LONGEST_WAIT_S) * drawn / 4
     return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_WAIT_S) * (1 - drawn / 2)
 
 
@@ -128,7 +134,7 @@ def retry_after(outcome: httpx.Response | httpx.RequestError) -> float | None:
         return float(text)
     try:
         at: datetime = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
     return max(0.0, wait.total_seconds())
@@ -146,7 +152,7 @@ def _read(question: Question[Model], response: httpx.Response, request_id: str) 
         try:
             text, rebuild = decode(response.content, media, question.build)
             return question.model.model_validate_json(text, context=rebuild)
-        except (ProblemError, ValueError, KeyError, TypeError) as error:
+        except (ProblemError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise _strange(response, request_id) from error
     try:
         problem = Problem.model_validate_json(response.content)

@@ -34,6 +34,7 @@ class JaxFunction:
         self._graph = graph
         self._seed = seed
         self._names = Interface(tuple(inputs or found.inputs), found.outputs)
+        self._reports = cache(self._report)
         self._types = cache(self._inferred)
         self._forward = jax.custom_vjp(self._run_forward)
         self._forward.defvjp(lambda *xs: (self._forward(*xs), xs), self._pull_back)
@@ -83,12 +84,12 @@ class JaxFunction:
         return [answer.outputs[name] for name in self.outputs]
 
     def _ask_backward(self, xs: Arrays, vs: Arrays, is_batched: bool) -> list[Any]:
-        vectors = dict(zip(self._smooth_outputs(xs), vs, strict=True))
+        vectors = self._conjugates(xs, vs)
         wrt = self._smooth_inputs(xs)
         answer = self._client.backward(
             self._graph, self._given(xs), vectors, wrt=wrt, is_grads_batched=is_batched, seed=self._seed
         )
-        return [answer.gradients[name] for name in wrt]
+        return [np.conj(answer.gradients[name]) for name in wrt]
 
     def _ask_jvp(self, xs: Arrays, us: Arrays, is_batched: bool) -> list[Any]:
         along = dict(zip(self._smooth_inputs(xs), us, strict=True))
@@ -97,13 +98,22 @@ class JaxFunction:
 
     def _ask_hvp(self, fixed: Arrays, us: Arrays, is_batched: bool) -> list[Any]:
         xs, vs = fixed[: len(self.inputs)], fixed[len(self.inputs) :]
-        vectors = dict(zip(self._smooth_outputs(xs), vs, strict=True))
+        vectors = self._conjugates(xs, vs)
         wrt = self._smooth_inputs(xs)
         along = dict(zip(wrt, us, strict=True))
         answer = self._client.hvp(
             self._graph, self._given(xs), along, vectors, wrt=wrt, is_vectors_batched=is_batched, seed=self._seed
         )
-        return [answer.hvp[name] for name in wrt]
+        return [np.conj(answer.hvp[name]) for name in wrt]
+
+    def _conjugates(self, xs: Arrays, vs: Arrays) -> dict[str, Any]:
+        """Cotangents for the service, by output, in the dtypes that it computes in.
+
+        JAX multiplies by the derivative, torch by its conjugate: each gives the conjugate of the other's.
+        """
+        dtypes = self._dtypes(tuple((x.dtype.name, x.shape) for x in xs))
+        names = self._smooth_outputs(xs)
+        return {name: np.conj(v).astype(dtypes[name]) for name, v in zip(names, vs, strict=True)}
 
     def _given(self, xs: Arrays) -> dict[str, Any]:
         return dict(zip(self.inputs, xs, strict=True))
@@ -117,9 +127,16 @@ class JaxFunction:
     def _outputs_at(self, xs: Arrays) -> tuple[Any, ...]:
         return self._types(tuple((x.dtype.name, x.shape) for x in xs))
 
-    def _inferred(self, types: tuple[tuple[Any, tuple[int, ...]], ...]) -> tuple[Any, ...]:
+    def _report(self, types: tuple[tuple[Any, tuple[int, ...]], ...]) -> Any:
         specs = [TensorSpec(dtype=dtype, shape=list(shape)) for dtype, shape in types]
-        report = self._client.check(self._graph, self._given(specs))
+        return self._client.check(self._graph, self._given(specs))
+
+    def _dtypes(self, types: tuple[tuple[Any, tuple[int, ...]], ...]) -> dict[str, Any]:
+        """Of the outputs as the service has them: without x64, JAX has narrower ones."""
+        return {name: jnp.dtype(self._reports(types).outputs[name].dtype) for name in self.outputs}
+
+    def _inferred(self, types: tuple[tuple[Any, tuple[int, ...]], ...]) -> tuple[Any, ...]:
+        report = self._reports(types)
         unknown = [name for name in self.outputs if report.outputs[name].shape is None]
         if unknown:
             raise PullbackError(f"the shape of {unknown[0]!r} depends on the data, and JAX needs it before the run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +43,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_retries < 0:
             raise ValueError("max_retries is a number of times, 0 or more")
-        if self.timeout_s is not None and not self.timeout_s > 0:
+        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ValueError("api_key has characters that no header can carry")
+        if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
             raise ValueError("timeout_s is a number of seconds above 0, or None")
 
     def url(self, path: str) -> str:
@@ -56,9 +59,11 @@ class Options:
 
     def sent_headers(self) -> dict[str, str]:
         """The headers of every request."""
-        headers = {"user-agent": "pullback-python", **self.headers}
+        own = {name.lower(): value for name, value in self.headers.items()}
+        headers = {"user-agent": "pullback-python"}
         if self.api_key is not None:
             headers["authorization"] = f"Bearer {self.api_key}"
+        headers |= own
         if self.timeout_s is not None:
             headers["pullback-timeout"] = f"{self.timeout_s:.3f}"
         return headers

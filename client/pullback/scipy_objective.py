@@ -96,8 +96,12 @@ class ScipyObjective:
         if self._last is None or self._last[0] != place:
             answer = self._client.backward(self._graph, self._at(x), wrt=list(self._start), seed=self._seed)
             self._last = place, answer
+            return answer
         return self._last[1]
 
 
 def _ravel(arrays: Iterable[Any]) -> Vector:
-    return np.concatenate([np.asarray(array, float).reshape(-1) for array in arrays])
+    found = [np.asarray(array) for array in arrays]
+    if any(np.iscomplexobj(array) for array in found):
+        raise PullbackError("SciPy's optimisers take real numbers, and these are complex: give their parts")
+    return np.concatenate([array.astype(float).reshape(-1) for array in found])

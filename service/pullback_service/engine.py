@@ -58,12 +58,13 @@ class Engine:
         return self._gpu is not None
 
     def answer_all(self, calls: Sequence[Call]) -> list[Reply]:
-        """The replies to calls that came together."""
+        """The replies to calls that came together; one that goes through no run with others is to come alone."""
         if len(calls) == 1:
             return [self.answer(calls[0])]
-        found = self._together(calls)
-        replies = [self.answer(call) if reply is None else reply for call, reply in zip(calls, found, strict=True)]
-        return [Reply(NEEDS_ROOM, b"") if reply.size > INLINE_BYTES else reply for reply in replies]
+        return [
+            Reply(NEEDS_ROOM, b"") if reply is None or reply.size > INLINE_BYTES else reply
+            for reply in self._together(calls)
+        ]
 
     def practise(self) -> None:
         """Learn from the calls that were answered, for those to come."""

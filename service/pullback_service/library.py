@@ -41,7 +41,7 @@ from pullback_service.protocols.validation import validate
 PROGRAM_BYTES = 64 * 2**20
 STEP_BYTES = 4096
 PLANS = 16
-PATTERNS = 256
+PATTERNS = 64
 TEXT_BYTES = 4 * 2**20
 Written = dict[str, Any] | str | WrittenGraph
 

@@ -177,3 +177,12 @@ def test_what_no_graph_can_hold_is_refused_where_it_is_written(says, write):
     says = "word of the text form" if says == "reserved" else says
     with pytest.raises(PullbackError, match=says):
         write(_two())
+
+
+def test_a_constant_stays_what_it_was_when_the_callers_array_changes(client):
+    w = np.array([1.0, 2.0])
+    g = Graph()
+    y = g.input("x") * g.constant(w)
+    w[:] = 100
+    (found,) = client.forward(y, {"x": np.ones(2)}).outputs.values()
+    np.testing.assert_array_equal(found, [1.0, 2.0])

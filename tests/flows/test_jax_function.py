@@ -119,3 +119,40 @@ def test_what_jax_cannot_know_before_the_run_is_said(client, point):
 def test_problems_with_shapes_come_before_anything_runs(client, point):
     with pytest.raises(AnswerError, match="incompatible_arguments"):
         jax.jit(client.jax_function("y = x @ w"))(jnp.ones(2), jnp.ones(3))
+
+
+COMPLEX = {
+    "holomorphic": ("y = x * x * w", lambda x, w: x * x * w, (1 + 2j, 0.5 - 1j)),
+    "not holomorphic": ("y = x * conj(w) + abs(x)", lambda x, w: x * jnp.conj(w) + jnp.abs(x), (1 + 2j, 0.5 - 1j)),
+    "real into complex": ("y = x * x * w", lambda x, w: x * x * w, (1.5, 0.5 - 1j)),
+    "complex into real": ("y = real(x * conj(x)) * w", lambda x, w: jnp.real(x * jnp.conj(x)) * w, (1 + 2j, 0.5)),
+}
+
+
+@pytest.mark.parametrize("case", COMPLEX)
+def test_complex_derivatives_are_jaxs_own(client, case):
+    text, function, values = COMPLEX[case]
+    remote = client.jax_function(text, ["x", "w"])
+    x, w = (jnp.asarray(value) for value in values)
+    y, pull = jax.vjp(function, x, w)
+    found, pull_remote = jax.vjp(remote, x, w)
+    np.testing.assert_allclose(found, y, rtol=1e-14)
+    v = jnp.asarray(0.3 - 0.7j if jnp.iscomplexobj(y) else 0.3, y.dtype)
+    for ours, theirs in zip(pull_remote(v), pull(v), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+    def curved(f):
+        def size(x, w):
+            return (jnp.abs(f(x, w)) ** 2).sum()
+
+        return jax.vjp(lambda x, w: jax.grad(size, (0, 1))(x, w), x, w)[1]
+
+    directions = tuple(jnp.asarray(1.2 + 0.4j if jnp.iscomplexobj(z) else 1.2, z.dtype) for z in (x, w))
+    for ours, theirs in zip(curved(remote)(directions), curved(function)(directions), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_without_double_precision_a_graph_with_float64_constants_has_a_gradient(client):
+    with jax.enable_x64(False):
+        remote = client.jax_function("w = [0.5, 2.0]; y = (x * w).sum()", ["x"])
+        np.testing.assert_allclose(jax.grad(remote)(jnp.array([1.0, 3.0])), [0.5, 2.0])

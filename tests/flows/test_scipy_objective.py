@@ -96,3 +96,9 @@ def test_a_value_without_a_gradient_is_still_a_value(client):
 def test_an_objective_has_one_output(client):
     with pytest.raises(PullbackError, match="y, z"):
         client.scipy_objective("y = x.sum(); z = x * 2; return y, z", {"x": START})
+
+
+def test_complex_residuals_are_refused(client):
+    objective = client.scipy_objective("y = x * w", {"x": START}, {"w": np.array([1j, 2j, 3j])})
+    with pytest.raises(PullbackError, match="real numbers"):
+        objective.fun(START)

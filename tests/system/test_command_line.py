@@ -183,3 +183,27 @@ def test_the_service_can_be_run_from_here():
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("forward", "y = x", "-i", "x=empty.npy"),
+        ("forward", "y = x", "-i", "empty.npz"),
+        ("forward", "y = x", "-i", "odd.npz"),
+        ("forward", "@latin.txt", "-i", "x=1"),
+        ("forward", "y = x", "-i", "x=1", "-o", "there/is/none.npz"),
+        ("forward", "y = x", "-i", "x=1", "-o", "what.txt"),
+        ("forward", "y = x", "-i", "x=1", "--timeout", "inf"),
+    ],
+    ids=lambda arguments: arguments[-1],
+)
+def test_files_and_times_that_cannot_be_are_status_2_in_one_line(said, arguments):
+    for name in ("empty.npy", "empty.npz"):
+        Path(name).touch()
+    np.savez("odd.npz", x=np.array([{}], dtype=object))
+    Path("latin.txt").write_bytes("y = x  # é".encode("latin-1"))
+    status, _, told = said(*arguments)
+    assert status == 2
+    assert told.startswith("pullback: ")
+    assert "Traceback" not in told

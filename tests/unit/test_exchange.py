@@ -166,3 +166,42 @@ def test_neither_is_a_password_in_the_address():
 def test_options_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match="number of"):
         Options(base_url="http://service", **wrong)
+
+
+def test_what_took_the_service_too_long_is_not_asked_again_and_a_proxys_504_is():
+    late = {**BUSY, "status": 504, "code": "deadline_exceeded"}
+    steps, error = run(response(504, late))
+    assert len(steps) == 1
+    assert isinstance(error, AnswerError)
+    assert len(waits(run(response(504, "<html>"), OPS)[0])) == 1
+
+
+@pytest.mark.parametrize("key", ["top\nsecret", "schlüssel", "tab\tkey"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key):
+    with pytest.raises(ValueError, match="api_key") as caught:
+        Options(base_url="http://service/", api_key=key)
+    assert key not in str(caught.value)
+
+
+def test_a_step_does_not_show_the_key():
+    (step, *_), _ = run(OPS)
+    assert "secret-key" not in repr(step)
+
+
+def test_the_callers_own_headers_replace_ours_whatever_their_case():
+    options = Options(
+        base_url="http://service/", api_key="ours", headers={"AUTHORIZATION": "theirs", "X-Request-Id": "1"}
+    )
+    (step, *_), _ = run(OPS, options=options)
+    assert [value for name, value in step.headers.items() if name.lower() == "authorization"] == ["theirs"]
+    assert [value for name, value in step.headers.items() if name.lower() == "x-request-id"] == ["1"]
+
+
+@pytest.mark.parametrize("text", ["Fri, 31 Dec 99999 23:59:59 GMT", "Fri, 31 Dec 100000 23:59:59 GMT"])
+def test_a_date_beyond_the_calendar_is_none_that_can_be_read(text):
+    assert retry_after(response(503, retry_after=text)) is None
+
+
+def test_a_wait_without_end_is_refused():
+    with pytest.raises(ValueError, match="timeout_s"):
+        Options(base_url="http://service/", timeout_s=float("inf"))

@@ -193,3 +193,19 @@ def test_a_call_whose_caller_has_gone_is_in_nobodys_company():
         assert crowd.queue.waiting == 0
 
     asyncio.run(scenario())
+
+
+def test_whoever_waits_with_a_call_whose_caller_goes_as_its_turn_comes_is_told_to_go_alone():
+    async def scenario() -> None:
+        crowd = Together()
+        _, running = crowd.join()
+        await running
+        first, second = crowd.join(), crowd.join()
+        await settle()
+        crowd.queue.leave(is_large=False)
+        first[1].cancel()
+        with pytest.raises(Stranded):
+            await asyncio.wait_for(second[1], SOON_S)
+        assert crowd.queue.taken == 0
+
+    asyncio.run(scenario())

@@ -485,3 +485,41 @@ def test_a_function_that_fails_leaves_the_callers_gradients_on():
     with torch.no_grad():
         assert ops(trace(derivative_inside, real(3)))[-1] == "mul"
         assert not torch.is_grad_enabled()
+
+
+class Halved(torch.autograd.Function):
+    """The identity, with half its gradient."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient / 2
+
+
+class Nearly(torch.autograd.Function):
+    """The identity, with a gradient that is off by less than a thousandth."""
+
+    @staticmethod
+    def forward(_, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient * 1.0009
+
+
+@pytest.mark.parametrize(
+    ("function", "examples"),
+    [
+        (lambda x: 1000 * x[0] + Halved.apply(x[1]), [torch.ones(2, dtype=torch.float64)]),
+        (lambda x: Nearly.apply(x), [torch.ones(2, dtype=torch.float64)]),
+        (lambda x, w: x * Halved.apply(w), [torch.ones(2).requires_grad_(), torch.ones(2)]),
+    ],
+    ids=["beside a large gradient", "by little", "in what requires no gradient"],
+)
+def test_a_custom_gradient_that_the_record_lacks_is_refused(function, examples):
+    with pytest.raises(TracingError):
+        trace(function, *examples)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pullback.cli import commands
 from pullback.cli.parser import parser
-from pullback.cli.printing import save, to_json, to_text
+from pullback.cli.printing import check_place, save, to_json, to_text
 from pullback.cli.values import UsageError
 from pullback.client import Client
 from pullback.errors import AnswerError, NoAnswerError
@@ -32,7 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(given: Namespace) -> int:
-    with Client(given.url, timeout_s=given.timeout) as client:
+    if given.out:
+        check_place(given.out)
+    try:
+        client = Client(given.url, timeout_s=given.timeout)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    with client:
         answer, status = given.run(client, given)
     if given.out:
         save(answer, given.out)

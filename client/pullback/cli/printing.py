@@ -48,15 +48,21 @@ def _report(check: CheckResult) -> Iterator[str]:
     yield f"sha256  {check.sha256}"
 
 
+def check_place(path: str) -> None:
+    """Raise UsageError where nothing can be saved, before anything is computed."""
+    if not path.endswith((".npz", ".json")):
+        raise UsageError(f"{path} is neither a .npz nor a .json file")
+    if not Path(path).parent.is_dir():
+        raise UsageError(f"{path} is in no folder that there is")
+
+
 def save(value: BaseModel, path: str) -> None:
     """The arrays of an answer into a file: .npz under names such as gradients/x, or .json."""
     if path.endswith(".npz"):
         arrays = {"/".join(key): item for key, item in _leaves(value, ()) if isinstance(item, np.ndarray)}
         np.savez(path, **arrays)  # type: ignore[arg-type]
-    elif path.endswith(".json"):
-        Path(path).write_text(to_json(value) + "\n")
     else:
-        raise UsageError(f"{path} is neither a .npz nor a .json file")
+        Path(path).write_text(to_json(value) + "\n")
 
 
 def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def read_graph(text: str) -> Any:
     elif text.startswith("@"):
         try:
             text = Path(text[1:]).read_text()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"the graph cannot be read: {error}") from None
     if not text.lstrip().startswith("{"):
         return text
@@ -65,9 +66,12 @@ def _read_value(name: str, value: str) -> Any:
 def _load(path: str) -> Any:
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return dict(loaded)
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
-    return dict(loaded) if path.endswith(".npz") else loaded
 
 
 def fill(arrays: dict[str, Any], shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from pullback_service.protocols.doors import Sent
 from pullback_service.protocols.json_pattern import Gap, Path, Template, cut, paths_of
 from pullback_service.protocols.tensor_reader import read_tensor
 
-SMALL_BYTES = 2**16
+SMALL_BYTES = 2**14
 LEAVES = {("inputs", 2): "", ("inputs", 3): "data", ("grad_tensors", 2): "", ("grad_tensors", 3): "data"}
 """Where a tensor's numbers stand: the field, the length of the path, its last part if that is not the tensor's name."""
 
@@ -77,7 +77,7 @@ class Repeat:
         evaluation = plain.evaluation
         self.digest = evaluation.source.digest
         self.joint = plain.joint
-        self.may_join = plain.may_join
+        self._is_sociable = not evaluation.request.deterministic
         self._holes = holes
         self._leaves = [hole for hole in holes if hole.kind is not None]
         self._question = question
@@ -87,6 +87,11 @@ class Repeat:
         meta = {**evaluation.meta(plain.work()), "plan_cached": True}
         self._alone = Template({**values._asdict(), "meta": {**meta, "timings_ms": Gap()}})
         self._together = Template({**values._asdict(), "meta": {**meta, "together": Gap(), "timings_ms": Gap()}})
+
+    @property
+    def may_join(self) -> bool:
+        """Whether such requests may be answered together."""
+        return self._is_sociable and self.joint.takes_many
 
     def read(self, texts: list[bytes]) -> Numbers:
         """The numbers in a request's holes. Raises Unusual, ValueError or a problem."""
@@ -154,13 +159,12 @@ def note(library: Library, sent: Sent, plain: Plain) -> None:
     if sent.forms != PLAIN or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
         return
     fragments, texts = cut(body, _start(body))
-    try:
-        paths = paths_of(body, texts)
-    except orjson.JSONDecodeError:
-        return
+    paths = paths_of(fragments)
     if paths is None:
         return
     holes = [_hole(text, path, question) for text, path in zip(texts, paths, strict=True)]
+    if not all(hole.kind is None or hole.kind.dtype in WRITTEN for hole in holes):
+        return
     is_read = {(hole.field, hole.name) for hole in holes if hole.kind} == _sent_tensors(plain)
     if is_read and all(tensor.dtype in WRITTEN for tensor in _tensors(plain.joint.answer(question))):
         library.patterns[fragments] = Repeat(plain, question, holes)

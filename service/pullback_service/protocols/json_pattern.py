@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -21,6 +21,8 @@ Nothing is gone over twice, whatever the text is.
 GAP = b"\0"
 """Stands in a text for what is to be put in there. No JSON has it."""
 
+MARK = "numbers "
+
 Path = tuple[str | int, ...]
 
 
@@ -31,28 +33,28 @@ def cut(text: bytes, start: int) -> tuple[tuple[bytes, ...], list[bytes]]:
     return tuple(parts[::2]), parts[1::2]
 
 
-def paths_of(text: bytes, holes: list[bytes]) -> list[Path] | None:
-    """Where in the document the last numbers stand, which are those in `holes`; None if they do not match."""
-    found = list(_numbers(orjson.loads(text), ()))[-len(holes) :] if holes else []
-    if [value for _, value in found] != [orjson.loads(hole) for hole in holes]:
+def paths_of(fragments: Sequence[bytes]) -> list[Path] | None:
+    """Where in the document each hole between the fragments is; None if one is no value of it, as within a string."""
+    count = len(fragments) - 1
+    marks = [f"{MARK}{index}" for index in range(count)]
+    text = b"".join([fragments[0], *[b'"%s"%s' % (m.encode(), f) for m, f in zip(marks, fragments[1:], strict=True)]])
+    try:
+        found = list(_marked(orjson.loads(text), ()))
+    except orjson.JSONDecodeError:  # a mark ended the string that it stands in
         return None
-    return [path for path, _ in found]
+    return [path for _, path in found] if [mark for mark, _ in found] == marks else None
 
 
-def _numbers(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """Numbers and lists of nothing else, in the order of the text."""
+def _marked(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
+    """The marks, in the order of the text."""
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _numbers(item, (*path, name))
-    elif _is_numeric(value):
-        yield path, value
+            yield from _marked(item, (*path, name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _numbers(item, (*path, index))
-
-
-def _is_numeric(value: Any) -> bool:
-    return all(map(_is_numeric, value)) if isinstance(value, list) else type(value) in (int, float)
+            yield from _marked(item, (*path, index))
+    elif isinstance(value, str) and value.startswith(MARK):
+        yield value, path
 
 
 class Template:

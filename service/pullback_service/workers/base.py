@@ -20,7 +20,7 @@ NEEDS_DEVICE = 1
 
 
 NEEDS_ROOM = 2
-"""Likewise: the answer is too large to be sent beside others."""
+"""Likewise: the call is to be answered alone, not beside others."""
 
 
 class Call(NamedTuple):
@@ -64,7 +64,7 @@ class Reply(NamedTuple):
     server_timing: str = ""
     shared: Answer | None = None
     rides: bool = False
-    """Calls like this one may be sent together: they are answered in one run, or each in next to no time."""
+    """Calls like this one may be sent together: those that do not go through one run are sent back."""
     pieces: list[Piece] | None = None
 
     @property

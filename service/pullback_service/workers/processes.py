@@ -134,8 +134,10 @@ class ProcessWorkers(AbstractWorkers):
         with Deadline(self._patience, terms.timeout_s, partial(_overrun, turn, terms.timeout_s)):
             reply = await self._run_at(self._cpu, turn)
             if reply.status == NEEDS_DEVICE:
-                return await self._run_at(self._named(reply.body.decode()), turn)
-            return reply
+                reply = await self._run_at(self._named(reply.body.decode()), turn)
+        if reply.status < 200:
+            raise WorkerDied("A worker answered what is none.", hint="Try again.")
+        return reply
 
     def _named(self, device: str) -> Station:
         """Where a call is to run that an ordinary worker sent on; its name was checked."""
@@ -208,10 +210,13 @@ class ProcessWorkers(AbstractWorkers):
     async def _run_ordinary(self, pool: Pool, turn: Turn, companions: list[Turn]) -> Reply:
         for others in (companions, []):
             try:
-                return await self._run_in(pool, turn, others)
+                reply = await self._run_in(pool, turn, others)
             except LOST as error:
                 log.warning("a worker was lost in the middle of a request: %r", error)
                 _strand(others)
+            else:
+                if reply.status != NEEDS_ROOM:
+                    return reply
         raise WorkerDied(
             "The worker process ended while it ran this request, twice.",
             hint="The graph probably makes PyTorch crash. Other requests are not affected.",
@@ -240,7 +245,7 @@ class ProcessWorkers(AbstractWorkers):
                 await _deliver(worker, companions)
         except BaseException as error:
             self._part_from(worker, pool, companions, error)
-            if isinstance(error, LOST):
+            if isinstance(error, LOST) and not companions:  # else nobody knows whose it was
                 await self._ask_why(worker, turn.caller)
             raise
         pool.give_back(worker)

@@ -47,12 +47,13 @@ class Turn:
         return self.granted is not None and not self.granted.done()
 
     @property
-    def has_slot(self) -> bool:
-        """Whether the call was given a slot."""
+    def slot(self) -> list[Turn] | None:
+        """The calls that run with this one, if it was given a slot."""
         granted = self.granted
         if granted is None or not granted.done() or granted.cancelled() or granted.exception() is not None:
-            return False
-        return not isinstance(granted.result(), Reply)
+            return None
+        found = granted.result()
+        return None if isinstance(found, Reply) else found
 
 
 class Lane:
@@ -157,8 +158,10 @@ class Queue:
         except BaseException:
             if turn in lane:
                 self._leave(lane, turn)
-            elif turn.has_slot:
-                self.leave(is_large=turn.is_large)  # it came in the very moment
+            elif (companions := turn.slot) is not None:  # it came in the very moment
+                for companion in companions:
+                    companion.settle(Stranded())
+                self.leave(is_large=turn.is_large)
             raise
 
     def leave(self, *, is_large: bool) -> None:

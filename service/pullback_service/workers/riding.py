@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pullback_service.forms import PLAIN
 from pullback_service.workers.base import Call, Reply
 
 MOST_TOGETHER = 64
@@ -39,7 +40,7 @@ class Company:
 def graph_part(call: Call) -> bytes | None:
     """What calls of the same graph begin with; None for a call that goes alone."""
     body = call.body
-    if call.operation != OPERATION or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
+    if call.operation != OPERATION or call.forms is not PLAIN or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
         return None
     end = body.rfind(b'"inputs"')
     return body[:end] if 0 <= body.find(b'"graph"') < end else None
