@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -53,7 +54,8 @@ def send(url: str, case: Case) -> Reply:
         try:
             connection.sendall(case.request())
             if case.code is None:
-                connection.shutdown(socket.SHUT_WR)
+                with suppress(OSError):  # the service may have closed it by now
+                    connection.shutdown(socket.SHUT_WR)
             with http.client.HTTPResponse(connection) as response:
                 response.begin()
                 return response.status, response.read()
