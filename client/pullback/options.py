@@ -43,7 +43,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_retries < 0:
             raise ValueError("max_retries is a number of times, 0 or more")
-        if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
+        key = self.api_key or ""
+        if not (key.isascii() and key.isprintable() and key == key.strip()):
             raise ValueError("api_key has characters that no header can carry")
         if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
             raise ValueError("timeout_s is a number of seconds above 0, or None")

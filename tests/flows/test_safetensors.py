@@ -189,7 +189,7 @@ def test_form_of_the_request_and_form_of_the_answer_are_chosen_apart(send, servi
         (f"{SAFETENSORS};q=0.1, application/*;q=0.2", JSON),
         (f"{JSON};q=nonsense, {SAFETENSORS};q=0.1", SAFETENSORS),
         (f"text/html, {SAFETENSORS.upper()}; Q=0.3", SAFETENSORS),
-        ("", None),
+        ("", JSON),
         (f"{JSON};q=0", None),
         (f"{JSON};q=0.0, {SAFETENSORS};q=0", None),
     ],

@@ -176,7 +176,7 @@ def test_what_took_the_service_too_long_is_not_asked_again_and_a_proxys_504_is()
     assert len(waits(run(response(504, "<html>"), OPS)[0])) == 1
 
 
-@pytest.mark.parametrize("key", ["top\nsecret", "schlüssel", "tab\tkey"])
+@pytest.mark.parametrize("key", ["top\nsecret", "schlüssel", "tab\tkey", "a space at the end "])
 def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key):
     with pytest.raises(ValueError, match="api_key") as caught:
         Options(base_url="http://service/", api_key=key)

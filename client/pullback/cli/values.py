@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def _load(path: str) -> Any:
             return loaded
         with loaded:
             return dict(loaded)
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
 
 
