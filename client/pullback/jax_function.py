@@ -12,7 +12,8 @@ import numpy as np
 
 from pullback.client import Client
 from pullback.errors import PullbackError
-from pullback.graphs import GraphLike, Interface, interface_of
+from pullback.graphs import GraphLike
+from pullback.remote_function import AbstractRemoteFunction
 from pullback_schemas import TensorSpec
 
 Arrays: TypeAlias = Sequence[Any]
@@ -20,7 +21,7 @@ Ask: TypeAlias = Callable[[Arrays, Arrays, bool], list[Any]]
 """Asks the service with arrays that are fixed and vectors of which many may go at once; whether they do."""
 
 
-class JaxFunction:
+class JaxFunction(AbstractRemoteFunction):
     """A graph that is called with arrays and gives arrays, differentiable twice in reverse mode.
 
     It works under jit, grad, jacrev and vmap; a Hessian is jacrev(grad(f)). Arrays go by position in the order of
@@ -29,27 +30,14 @@ class JaxFunction:
     """
 
     def __init__(self, client: Client, graph: GraphLike, inputs: Sequence[str] | None = None, seed: int = 0) -> None:
-        found = interface_of(graph)
-        self._client = client
-        self._graph = graph
+        super().__init__(client, graph, inputs)
         self._seed = seed
-        self._names = Interface(tuple(inputs or found.inputs), found.outputs)
         self._reports = cache(self._report)
         self._types = cache(self._inferred)
         self._forward = jax.custom_vjp(self._run_forward)
         self._forward.defvjp(lambda *xs: (self._forward(*xs), xs), self._pull_back)
         self._pull = jax.custom_vjp(self._run_backward)
         self._pull.defvjp(lambda xs, vs: (self._pull(xs, vs), (xs, vs)), self._pull_twice)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the arguments, in order."""
-        return self._names.inputs
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of what it gives, in order."""
-        return self._names.outputs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs at these inputs. Raises TypeError where names do not fit, and what a Client raises."""

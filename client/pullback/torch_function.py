@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from pullback.client import Client
-from pullback.graphs import GraphLike, Interface, interface_of
+from pullback.graphs import GraphLike
+from pullback.remote_function import AbstractRemoteFunction
 
 
-class TorchFunction:
+class TorchFunction(AbstractRemoteFunction):
     """A graph that is called with tensors and gives tensors, differentiable twice in reverse mode.
 
     Tensors go by position in the order of `inputs`, or by name; numbers and arrays are taken too, and have no gradient.
@@ -24,21 +25,8 @@ class TorchFunction:
     def __init__(
         self, client: Client, graph: GraphLike, inputs: Sequence[str] | None = None, seed: int | None = None
     ) -> None:
-        found = interface_of(graph)
-        self._client = client
-        self._graph = graph
-        self._names = Interface(tuple(inputs or found.inputs), found.outputs)
+        super().__init__(client, graph, inputs)
         self._seed = seed
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The names of the arguments, in order."""
-        return self._names.inputs
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The names of what it gives, in order."""
-        return self._names.outputs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs at these inputs. Raises TypeError where names do not fit, and what a Client raises."""

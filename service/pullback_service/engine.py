@@ -12,7 +12,7 @@ import torch
 
 from pullback_schemas.problems import InternalError, OpFailed, ProblemError, ProblemsError, TooDeep
 from pullback_service.clock import Clock
-from pullback_service.forms import Form
+from pullback_service.forms import Form, Piece
 from pullback_service.gpu import WARM_UP_GPU, Gpu
 from pullback_service.library import Library, NeedsDevice, NeedsIsolation
 from pullback_service.operations.registry import OPERATIONS
@@ -25,7 +25,7 @@ from pullback_service.protocols.codings import inflate
 from pullback_service.protocols.doors import Sent, write_answer
 from pullback_service.protocols.native_json import encode_problem
 from pullback_service.settings import Settings
-from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, NEEDS_ROOM, Call, Piece, Reply
+from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, NEEDS_ROOM, Call, Reply
 from pullback_service.workers.shared import INLINE_BYTES
 
 WARM_UP = {

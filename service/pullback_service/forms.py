@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+Piece = bytes | memoryview
+"""Some bytes of an answer; a view is one of bytes."""
+
 
 class Form(Enum):
     """A way to write requests and answers, by its media type."""

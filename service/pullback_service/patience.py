@@ -52,10 +52,20 @@ class AbstractInterruption(ABC):
         self._patience = patience
         self._error = error
         self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @abstractmethod
     def on_overdue(self) -> None:
         """The block takes longer."""
+
+    def interrupt_in(self, seconds: float) -> None:
+        """Cancel the block after so long, unless it ends or thinks better of it before."""
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.interrupt)
+
+    def think_better_of_it(self) -> None:
+        """Do not."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def interrupt(self) -> None:
         """Cancel the block now."""
@@ -70,6 +80,7 @@ class AbstractInterruption(ABC):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.think_better_of_it()
         self._patience.end(self)
         if self._is_due:
             self._task.uncancel()
@@ -82,23 +93,15 @@ class Deadline(AbstractInterruption):
     def __init__(self, patience: Patience, seconds: float, error: Callable[[], Exception]) -> None:
         super().__init__(patience, error)
         self._seconds = seconds
-        self._timer: asyncio.TimerHandle | None = None
 
     @override
     def on_overdue(self) -> None:
-        left = self._seconds - self._patience.seconds
-        self._timer = asyncio.get_running_loop().call_later(left, self.interrupt)
+        self.interrupt_in(self._seconds - self._patience.seconds)
 
     @override
     def __enter__(self) -> Self:
         super().__enter__()
         if self._seconds <= self._patience.seconds:
             self._patience.end(self)
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.interrupt)
+            self.interrupt_in(self._seconds)
         return self
-
-    @override
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        super().__exit__()

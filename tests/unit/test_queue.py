@@ -152,6 +152,11 @@ class Together:
     def __init__(self) -> None:
         self.queue = Queue(1, 100)
 
+    async def begin(self) -> None:
+        """One of them has the slot."""
+        _, running = self.join()
+        await running
+
     def join(self, caller: str = "a", key: bytes | None = b"graph") -> tuple[Turn, asyncio.Task[object]]:
         turn = Turn(Call("backward", b""), caller)
         turn.key = key
@@ -161,8 +166,7 @@ class Together:
 def test_calls_of_one_graph_get_the_slot_together_whoever_sent_them_and_others_wait():
     async def scenario() -> None:
         crowd = Together()
-        _, running = crowd.join()
-        await running
+        await crowd.begin()
         first, second, other, third = crowd.join(), crowd.join("b"), crowd.join(key=b"other"), crowd.join()
         await settle()
         crowd.queue.leave(is_large=False)
@@ -183,8 +187,7 @@ def test_calls_of_one_graph_get_the_slot_together_whoever_sent_them_and_others_w
 def test_a_call_whose_caller_has_gone_is_in_nobodys_company():
     async def scenario() -> None:
         crowd = Together()
-        _, running = crowd.join()
-        await running
+        await crowd.begin()
         first, second = crowd.join(), crowd.join()
         await settle()
         second[1].cancel()
@@ -198,8 +201,7 @@ def test_a_call_whose_caller_has_gone_is_in_nobodys_company():
 def test_whoever_waits_with_a_call_whose_caller_goes_as_its_turn_comes_is_told_to_go_alone():
     async def scenario() -> None:
         crowd = Together()
-        _, running = crowd.join()
-        await running
+        await crowd.begin()
         first, second = crowd.join(), crowd.join()
         await settle()
         crowd.queue.leave(is_large=False)

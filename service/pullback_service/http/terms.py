@@ -49,14 +49,12 @@ class Attention(AbstractInterruption):
         self._receive = receive
         self._body_timeout_s = body_timeout_s
         self._has_body = self._is_overdue = False
-        self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def has_body(self) -> None:
         """The body has been read."""
         self._has_body = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.think_better_of_it()
         if self._is_overdue:
             self.on_overdue()
 
@@ -66,8 +64,7 @@ class Attention(AbstractInterruption):
         if self._has_body:
             self._watch = asyncio.create_task(self._wait())
         else:
-            left = max(0.0, self._body_timeout_s - self._patience.seconds)
-            self._timer = asyncio.get_running_loop().call_later(left, self.interrupt)
+            self.interrupt_in(max(0.0, self._body_timeout_s - self._patience.seconds))
 
     def _told(self) -> Exception:
         if self._has_body:
@@ -83,6 +80,4 @@ class Attention(AbstractInterruption):
     def __exit__(self, *_: object) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
         super().__exit__()

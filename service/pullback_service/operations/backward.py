@@ -35,8 +35,9 @@ def backward(library: Library, sent: Sent, clock: Clock) -> Answer:
         if not is_plain(request):
             return _with_more(evaluation)
         plain = Plain(evaluation)
-        note(library, sent, plain)
-        return plain.answer()
+        answer = plain.answer()
+        library.homework.append(partial(note, library, sent, plain))
+        return answer
 
     return answer_again(library, sent, clock) or using(BackwardRequest, sent, first)
 

@@ -33,6 +33,8 @@ class Plain:
         vectors = self._cotangents.foreseen()
         self.question = None if vectors is None else Question(evaluation.inputs, vectors)
         self.joint = evaluation.source.joint_of(plan)
+        self.learnt: Values | None = None
+        """The answer's values, where what was learnt gave them."""
         evaluation.clock.lap("decode")
 
     @property
@@ -49,9 +51,9 @@ class Plain:
         """The answer, in whatever way."""
         if self.question is not None and self.is_known:
             try:
-                values = self.joint.answer(self.question)
+                self.learnt = self.joint.answer(self.question)
                 self.evaluation.clock.lap("forward_backward")
-                return self.told(values)
+                return self.told(self.learnt)
             except RuntimeError:  # autograd will tell which node
                 log.debug("what was learnt failed", exc_info=True)
         return self.told(self._run())

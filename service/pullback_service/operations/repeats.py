@@ -73,7 +73,7 @@ class Hole:
 class Repeat:
     """What is known of a request but for its numbers: how to read them, what to ask, how the answer is written."""
 
-    def __init__(self, plain: Plain, question: Question, holes: list[Hole]) -> None:
+    def __init__(self, plain: Plain, question: Question, values: Values, holes: list[Hole]) -> None:
         evaluation = plain.evaluation
         self.digest = evaluation.source.digest
         self.joint = plain.joint
@@ -83,10 +83,10 @@ class Repeat:
         self._question = question
         self._derived = plain.leaves
         self._unused = evaluation.request.unused
-        values = self._settled(plain.joint.answer(question))
+        tensors = self._settled(values)._asdict()
         meta = {**evaluation.meta(plain.work()), "plan_cached": True}
-        self._alone = Template({**values._asdict(), "meta": {**meta, "timings_ms": Gap()}})
-        self._together = Template({**values._asdict(), "meta": {**meta, "together": Gap(), "timings_ms": Gap()}})
+        self._alone = Template({**tensors, "meta": {**meta, "timings_ms": Gap()}})
+        self._together = Template({**tensors, "meta": {**meta, "together": Gap(), "timings_ms": Gap()}})
 
     @property
     def may_join(self) -> bool:
@@ -153,25 +153,29 @@ def _timings(clock: Clock) -> bytes:
 
 def note(library: Library, sent: Sent, plain: Plain) -> None:
     """Remember that what was found out about a request holds for all that differ in their numbers alone."""
-    question, request, body = plain.question, plain.evaluation.request, sent.body
-    if question is None or not plain.is_known or request.encoding != "nested":
+    question, values = plain.question, plain.learnt
+    if question is None or values is None or plain.evaluation.request.encoding != "nested":
         return
-    if sent.forms != PLAIN or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
+    parts = _cut(sent)
+    paths = None if parts is None else paths_of(parts[0])
+    if parts is None or paths is None:
         return
-    fragments, texts = cut(body, _start(body))
-    paths = paths_of(fragments)
-    if paths is None:
-        return
+    fragments, texts = parts
     holes = [_hole(text, path, question) for text, path in zip(texts, paths, strict=True)]
     if not all(hole.kind is None or hole.kind.dtype in WRITTEN for hole in holes):
         return
-    is_read = {(hole.field, hole.name) for hole in holes if hole.kind} == _sent_tensors(plain)
-    if is_read and all(tensor.dtype in WRITTEN for tensor in _tensors(plain.joint.answer(question))):
-        library.patterns[fragments] = Repeat(plain, question, holes)
+    if {(hole.field, hole.name) for hole in holes if hole.kind} != _sent_tensors(plain):
+        return
+    if all(tensor.dtype in WRITTEN for tensor in _tensors(values)):
+        library.patterns[fragments] = Repeat(plain, question, values, holes)
 
 
-def _start(body: bytes) -> int:
-    return max(0, body.rfind(b'"inputs"'))
+def _cut(sent: Sent) -> tuple[tuple[bytes, ...], list[bytes]] | None:
+    """A request's text between its numbers, and those; None if it is not small or not plain JSON."""
+    body = sent.body
+    if sent.forms != PLAIN or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
+        return None
+    return cut(body, max(0, body.rfind(b'"inputs"')))
 
 
 def _hole(text: bytes, path: Path, question: Question) -> Hole:
@@ -192,10 +196,10 @@ def _sent_tensors(plain: Plain) -> set[tuple[str, str]]:
 
 def find(library: Library, sent: Sent) -> tuple[Repeat, Numbers] | None:
     """What is known of such a request, and its numbers. Raises what `admit` raises of its graph."""
-    body = sent.body
-    if not library.patterns or len(body) > SMALL_BYTES or not isinstance(body, bytes) or sent.forms != PLAIN:
+    parts = _cut(sent) if library.patterns else None
+    if parts is None:
         return None
-    fragments, texts = cut(body, _start(body))
+    fragments, texts = parts
     repeat: Repeat | None = library.patterns.get(fragments)
     if repeat is None:
         return None

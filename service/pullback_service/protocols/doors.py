@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pullback_service.forms import PLAIN, Form, Forms
+from pullback_service.forms import PLAIN, Form, Forms, Piece
 from pullback_service.protocols.answer import Answer
 from pullback_service.protocols.fast_json import read_fast
-from pullback_service.protocols.limits import Piece
 from pullback_service.protocols.native_json import write_json
 from pullback_service.protocols.native_safetensors import read_safetensors, write_safetensors
 from pullback_service.protocols.strict_json import parse_json

@@ -10,16 +10,15 @@ import orjson
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pullback_service.program.types import DTYPE_NAMES
 from pullback_service.protocols.answer import Json
+from pullback_service.protocols.native_json import GAP
 
 NUMBERS = re.compile(rb"(?<=:)(\s*+\[(?:[-+0-9.eE,\s\[]*+\])++|\s*+-?[0-9][-+0-9.eE]*+(?=\s*[,}]))")
 """After a colon, a list of numbers, perhaps nested, or a number; or what looks like one.
 
 Nothing is gone over twice, whatever the text is.
 """
-
-GAP = b"\0"
-"""Stands in a text for what is to be put in there. No JSON has it."""
 
 MARK = "numbers "
 
@@ -79,8 +78,7 @@ class Gap:
 
 def _gap(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
-        dtype = str(leaf.dtype).removeprefix("torch.")
-        return {"dtype": dtype, "shape": list(leaf.shape), "data": orjson.Fragment(GAP)}
+        return {"dtype": DTYPE_NAMES[leaf.dtype], "shape": list(leaf.shape), "data": orjson.Fragment(GAP)}
     if isinstance(leaf, Gap):
         return orjson.Fragment(GAP)
     raise TypeError(f"no JSON: {type(leaf).__name__}")

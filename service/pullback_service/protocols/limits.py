@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pullback_schemas.problems import LimitExceeded
 
-Piece = bytes | memoryview
-
 
 def check_size(size: int, max_bytes: int, hint: str) -> None:
     """Raise LimitExceeded for an answer of too many bytes."""

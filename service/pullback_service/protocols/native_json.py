@@ -9,8 +9,9 @@ from torch import Tensor
 
 from pullback_schemas.problems import ProblemError, ProblemsError, describe
 from pullback_schemas.tensors import Encoding
+from pullback_service.forms import Piece
 from pullback_service.protocols.answer import Answer, Later
-from pullback_service.protocols.limits import Piece, check_size
+from pullback_service.protocols.limits import check_size
 from pullback_service.protocols.tensor_writer import full_form
 
 GAP = b"\0"

@@ -23,9 +23,10 @@ from pullback_schemas.problems import (
 )
 from pullback_schemas.safetensors import Stored, read, write
 from pullback_schemas.tensors import TensorRef
+from pullback_service.forms import Piece
 from pullback_service.program.types import DTYPE_NAMES, DTYPES
 from pullback_service.protocols.answer import Answer, Later
-from pullback_service.protocols.limits import Piece, check_size
+from pullback_service.protocols.limits import check_size
 from pullback_service.protocols.raw import from_raw, to_raw
 from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_writer import dense_of

@@ -6,11 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from pullback_service.forms import PLAIN, Forms
+from pullback_service.forms import PLAIN, Forms, Piece
 from pullback_service.workers.shared import SharedBytes
-
-Piece = bytes | memoryview
-"""Some bytes of an answer; a view is one of bytes."""
 
 NEEDS_ISOLATION = 0
 """The status of a reply that is none: the call wants a process of its own. The body names the nodes, as JSON."""
