@@ -8,7 +8,7 @@ SEED ?= 0
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PACKAGES := -e ./schemas -e ./client -e ./service
+PACKAGES := -e ./schemas -e ./client -e ./service[telemetry]
 MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
 
 .PHONY: serve test check format operators conformance fuzz bench bench-derivatives bench-load clean

@@ -213,6 +213,23 @@ class BodyTooLarge(ProblemError):
     code, title, status = "body_too_large", "The body is too large", 413
 
 
+class Unauthorized(ProblemError):
+    """The service needs a key, and the request has none that it knows."""
+
+    code, title, status = "unauthorized", "A key is needed", 401
+
+
+class QuotaExceeded(ProblemError):
+    """The caller has asked for more than its quota."""
+
+    code, title, status = "quota_exceeded", "The quota is used up", 429
+
+    def __init__(self, detail: str, *, retry_after_s: int, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_after_s = retry_after_s
+        """Seconds until it is worth another try."""
+
+
 class NotFound(ProblemError):
     """There is nothing at this address."""
 

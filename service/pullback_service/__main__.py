@@ -9,26 +9,38 @@ import math
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from socket import socket
+from ipaddress import ip_address
 from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from typing_extensions import override
 
+from pullback_service.access.keys import BadKeysError
 from pullback_service.app import create_app, create_workers
 from pullback_service.http.connection import connection_class
 from pullback_service.settings import Settings
+from pullback_service.telemetry.logs import configure_logging
+from pullback_service.telemetry.traces import TracingUnavailable
 from pullback_service.workers.base import AbstractWorkers
 
 KEEP_ALIVE_S = 65
 """Longer than the idle time of common clients and proxies, so that it is they who close."""
 
-CLIENTS = ("PULLBACK_BASE_URL", "PULLBACK_API_KEY")
-"""What the client reads from the same environment."""
+CLIENTS = ("PULLBACK_BASE_URL",)
+"""What the client alone reads from the same environment."""
+
+SECRET = ("api_key",)
+
+CLOSED = (
+    "PULLBACK_HOST={host} lets in whoever reaches this machine, and no key is set.\n"
+    "Set PULLBACK_API_KEY or PULLBACK_API_KEYS_FILE, or PULLBACK_ANONYMOUS=anywhere if everybody may compute here."
+)
 
 LAST_WORDS_S = 2
 """What is given up after the grace is told so; then connections are closed."""
@@ -36,11 +48,13 @@ LAST_WORDS_S = 2
 
 def main() -> None:
     """Serve until told to stop."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         settings = Settings()
     except ValidationError as error:
         sys.exit("the settings in the environment do not fit:\n" + "\n".join(_told(error)))
+    if not may_listen(settings):
+        sys.exit(CLOSED.format(host=settings.host))
+    configure_logging(settings)
     logging.getLogger("pullback").info("settings: %s", settings)
     _warn_of_unknown_settings(os.environ)
     if settings.workers * settings.torch_threads > (os.cpu_count() or 1):
@@ -49,13 +63,17 @@ def main() -> None:
     # uvicorn drains on SIGTERM and then raises it again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     workers = create_workers(settings)
-    app = create_app(settings, workers)
+    try:
+        app = create_app(settings, workers)
+    except (BadKeysError, TracingUnavailable) as error:
+        sys.exit(str(error))
     gc.freeze()  # what is loaded now stays; the collector need not walk it again
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         http=connection_class(settings.head_timeout_s),
+        log_config=None,
         access_log=False,
         proxy_headers=False,  # http/head.py reads those, more cheaply
         server_header=False,
@@ -71,10 +89,25 @@ def main() -> None:
 def _told(error: ValidationError) -> list[str]:
     """What is wrong, a line a setting."""
     return [
-        f"PULLBACK_{str(found['loc'][0]).upper()}={found['input']}: {found['msg']}" if found["loc"] else found["msg"]
+        f"PULLBACK_{str(found['loc'][0]).upper()}{_value(found)}: {found['msg']}" if found["loc"] else found["msg"]
         for found in error.errors()
         if found["type"] != "default_factory_not_called"
     ]
+
+
+def _value(found: ErrorDetails) -> str:
+    return "" if found["loc"][0] in SECRET else f"={found['input']}"
+
+
+def may_listen(settings: Settings) -> bool:
+    """Whether nobody but this machine is let in without a key, or it is known that they are."""
+    if settings.api_key is not None or settings.api_keys_file is not None or settings.anonymous == "anywhere":
+        return True
+    try:
+        found = socket.getaddrinfo(settings.host, None)
+    except OSError:
+        return True  # nobody can listen there, which is told later
+    return all(ip_address(address[0]).is_loopback for *_, address in found)
 
 
 def _warn_of_unknown_settings(names: Iterable[str]) -> None:
@@ -103,7 +136,7 @@ class DrainingServer(uvicorn.Server):
         self._is_told = False
 
     @override
-    async def serve(self, sockets: list[socket] | None = None) -> None:
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
 

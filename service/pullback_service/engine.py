@@ -91,22 +91,24 @@ class Engine:
     def _written(self, answer: Answer, clock: Clock, form: Form) -> Reply:
         pieces = write_answer(answer, form, self._max_answer_bytes)
         clock.lap("encode")
-        return _reply(pieces, clock.server_timing(), rides=answer.rides)
+        return _reply(pieces, clock.server_timing(), answer)
 
     def answer(self, call: Call) -> Reply:
         """The reply to `call`; every problem is a reply too."""
+        self.library.latest = None
         reply = self._answer(call)
+        if not reply.graph and self.library.latest is not None:
+            reply = reply._replace(graph=self.library.latest.program.digest)
         return reply if self._gpu is None else self._settled(reply, self._gpu)
 
     def _settled(self, reply: Reply, gpu: Gpu) -> Reply:
         """The reply, unless the GPU failed, which is told only afterwards: no number is to be believed then."""
         try:
-            gpu.settle()
+            return reply._replace(device_bytes=gpu.settle())
         except RuntimeError as error:
             log.error("the GPU failed: %s", error)
             self.is_sound = False
             return reply if reply.status == OpFailed.status else Reply(*encode_problem(_failed(error)))
-        return reply
 
     def _answer(self, call: Call) -> Reply:
         try:
@@ -173,10 +175,10 @@ class Engine:
                     log.warning("the GPU cannot do this: %s", graph)
 
 
-def _reply(pieces: list[Piece], server_timing: str, *, rides: bool) -> Reply:
+def _reply(pieces: list[Piece], server_timing: str, answer: Answer) -> Reply:
     if sum(map(len, pieces)) > INLINE_BYTES:
-        return Reply(200, b"", server_timing, pieces=pieces)
-    return Reply(200, b"".join(pieces), server_timing, rides=rides)
+        return Reply(200, b"", server_timing, pieces=pieces, graph=answer.graph)
+    return Reply(200, b"".join(pieces), server_timing, rides=answer.rides, graph=answer.graph)
 
 
 def _failed(error: RuntimeError) -> OpFailed:

@@ -56,9 +56,13 @@ class Gpu:
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
         torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
-    def settle(self) -> None:
-        """Await what was begun, and give memory back. Raises RuntimeError where the GPU has failed for good."""
+    def settle(self) -> int:
+        """Await what was begun, and give memory back; the bytes that are kept.
+
+        Raises RuntimeError where the GPU has failed for good.
+        """
         torch.cuda.synchronize(self.device)
         if torch.cuda.memory_reserved(self.device) > KEPT_BYTES:
             gc.collect()
             torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved(self.device)

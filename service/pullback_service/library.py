@@ -102,6 +102,8 @@ class Library:
         self.gpus: Sequence[str] = ()
         """What other workers have: a call that belongs there NeedsDevice."""
         self.is_alone = False
+        self.latest: Source | None = None
+        """What was asked for last, since this was None."""
         self.admit: Callable[[bytes], None] = lambda _: None
         self.patterns: LRUCache[tuple[Any, ...], Any] = LRUCache(PATTERNS)
         """What is known of requests but for their numbers."""
@@ -114,7 +116,7 @@ class Library:
 
         Raises its problems, with pointers into the request, or NeedsIsolation.
         """
-        source = self._known(graph)
+        source = self.latest = self._known(graph)
         if source.program.isolated and self.device != CPU:
             raise _only_on_the_cpu(source.program.isolated[0])
         if source.program.isolated and not self.is_alone:

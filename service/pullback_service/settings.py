@@ -4,26 +4,63 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pullback_service.addresses import Addresses, split_list
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class Settings(BaseSettings):
-    """What an operator may choose. Sizes count bytes or elements, times seconds."""
+class Quota(NamedTuple):
+    """How much one caller may ask for; 0 stands for as much as there is."""
 
-    model_config = SettingsConfigDict(env_prefix="PULLBACK_", frozen=True, allow_inf_nan=False)
+    requests_per_second: int
+    concurrent_requests: int
+    compute_seconds_per_minute: int
+
+
+NO_QUOTA = Quota(0, 0, 0)
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. Sizes count bytes or elements, times seconds. An empty variable is one not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PULLBACK_", env_ignore_empty=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=8000, ge=0, le=65535, description="the port to listen on; 0 picks a free one")
+    api_key: SecretStr | None = Field(
+        default=None, min_length=16, exclude=True, description="the key that every caller needs; its name is default"
+    )
+    api_keys_file: str | None = Field(
+        default=None, exclude=True, description="a file of hashed keys, read again when it changes"
+    )
+    anonymous: Literal["loopback", "anywhere"] = Field(
+        default="loopback", description="where the service may listen while it needs no key"
+    )
+    requests_per_second: int = Field(default=0, ge=0, description="quota of a key, without keys of an address; 0: none")
+    concurrent_requests: int = Field(default=0, ge=0, description="likewise, of requests at a time")
+    compute_seconds_per_minute: int = Field(default=0, ge=0, description="likewise, of a worker's time")
     trusted_proxies: str = Field(
         default="127.0.0.1,::1",
-        description="addresses of proxies in front, whose X-Forwarded-For tells callers apart; empty: none",
+        description="addresses and networks of proxies in front, whose X-Forwarded-For tells callers apart; or none",
+    )
+    cors_origins: str = Field(
+        default="", description="origins of web pages that may call, like https://a.example,https://b.example; or *"
+    )
+    metrics: Literal["key", "open", "off"] = Field(
+        default="key", description="whether GET /metrics needs a key, where there are keys"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="how log lines are written")
+    access_log: Literal["all", "failures", "none"] = Field(
+        default="failures", description="which requests have a line in the log"
     )
     worker_kind: Literal["processes", "inline"] = Field(
         default="processes", description="inline computes in the HTTP process: for tests and notebooks"
@@ -77,7 +114,23 @@ class Settings(BaseSettings):
         default=2**42, ge=1, description="floating-point operations of products and linear algebra, estimated"
     )
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        Addresses.read("" if text == "none" else text)
+        return text
+
+    @property
+    def quota(self) -> Quota:
+        """What a caller without a quota of its own may ask for."""
+        return Quota(self.requests_per_second, self.concurrent_requests, self.compute_seconds_per_minute)
+
     @cached_property
-    def proxies(self) -> frozenset[str]:
-        """The trusted proxies, one by one."""
-        return frozenset(filter(None, (address.strip() for address in self.trusted_proxies.split(","))))
+    def proxies(self) -> Addresses:
+        """The trusted proxies."""
+        return Addresses.read("" if self.trusted_proxies == "none" else self.trusted_proxies)
+
+    @cached_property
+    def origins(self) -> list[str]:
+        """Those of web pages, one by one."""
+        return split_list(self.cors_origins)

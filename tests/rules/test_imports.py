@@ -14,7 +14,8 @@ SERVICE = ROOT / "service/pullback_service"
 OURS = {"pullback_schemas", "pullback", "pullback_service"}
 LIBRARIES = {"torch", "fastapi", "starlette", "uvicorn", "httpx", "numpy", "orjson", "pydantic"}
 CODECS = {"simdjson", "pybase64", "backports", "compression"}
-WATCHED = {*LIBRARIES, *CODECS, *OURS}
+TELLING = {"prometheus_client", "opentelemetry", "pythonjsonlogger"}
+WATCHED = {*LIBRARIES, *CODECS, *TELLING, *OURS}
 
 MAY_IMPORT = {
     # package: third parties, and which rooms of the service
@@ -22,7 +23,12 @@ MAY_IMPORT = {
     "client/pullback": ({"pydantic", "httpx", "numpy", "torch", "pullback_schemas", "pullback"}, set()),
     "service/pullback_service/http": (
         {"fastapi", "starlette", "uvicorn", "pydantic", "pullback_schemas"},
-        {"http", "forms", "patience", "settings", "workers.base", "workers.shared"},
+        {"http", "access", "telemetry", "forms", "patience", "settings", "workers.base", "workers.shared"},
+    ),
+    "service/pullback_service/access": ({"pydantic", "pullback_schemas"}, {"access", "settings", "workers.base"}),
+    "service/pullback_service/telemetry": (
+        {"prometheus_client", "opentelemetry", "pythonjsonlogger", "pullback_schemas"},
+        {"", "telemetry", "settings", "workers.base"},
     ),
     "service/pullback_service/protocols": (
         {
@@ -46,7 +52,8 @@ MAY_IMPORT = {
     ),
     "service/pullback_service/workers": (
         {"cachetools", "pydantic", "pullback_schemas"},
-        {"workers", "forms", "patience", "settings", "engine", "gpu"},  # engine, gpu: inside functions only, see below
+        # engine, gpu: inside functions only, see below
+        {"workers", "forms", "patience", "settings", "telemetry.logs", "engine", "gpu"},
     ),
 }
 

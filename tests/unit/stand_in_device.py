@@ -52,8 +52,9 @@ class StandIn:
 
     device = DEVICE
 
-    def settle(self) -> None:
-        """It has nothing to await."""
+    def settle(self) -> int:
+        """It has nothing to await, and keeps nothing."""
+        return 0
 
 
 class _Factories(TorchDispatchMode):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from pullback_service.addresses import Addresses
 from pullback_service.http.head import Head
 
-PROXIES = frozenset({"127.0.0.1", "10.0.0.1"})
+PROXIES = Addresses.read("127.0.0.1, 10.0.0.0/8, fd00::/8")
 
 
 @pytest.mark.parametrize(
-    ("client", "forwarded", "caller"),
+    ("client", "forwarded", "address"),
     [
         ("192.0.2.7", None, "192.0.2.7"),
         ("192.0.2.7", "198.51.100.1", "192.0.2.7"),
@@ -19,9 +20,13 @@ PROXIES = frozenset({"127.0.0.1", "10.0.0.1"})
         ("127.0.0.1", "1.2.3.4, 198.51.100.1", "198.51.100.1"),
         ("127.0.0.1", "198.51.100.1, 10.0.0.1", "198.51.100.1"),
         ("127.0.0.1", "10.0.0.1", "10.0.0.1"),
+        ("10.1.2.3", "198.51.100.1, 10.4.5.6", "198.51.100.1"),
+        ("fd00::1", "2001:db8::1", "2001:db8::1"),
+        ("11.0.0.1", "198.51.100.1", "11.0.0.1"),
+        ("", "198.51.100.1", ""),
         ("127.0.0.1", "x" * 1000, "x" * 64),
     ],
 )
-def test_a_proxy_is_believed_about_whom_it_speaks_for_and_nobody_else_is(client, forwarded, caller):
+def test_a_proxy_is_believed_about_whom_it_speaks_for_and_nobody_else_is(client, forwarded, address):
     headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
-    assert Head.of({"headers": headers, "client": (client, 1234)}, PROXIES).caller == caller
+    assert Head.of({"headers": headers, "client": (client, 1234)}, PROXIES).address == address

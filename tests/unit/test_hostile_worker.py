@@ -19,6 +19,10 @@ MAX_ANSWER_BYTES = 2**20
 SHARED = 1
 
 
+def packed(status: int, flags: int, timing_size: int, body_size: int) -> bytes:
+    return REPLY.pack(status, flags, timing_size, body_size, bytes(32), 0)
+
+
 def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None, gpus: Sequence[str] = ()) -> Reply:
     """What comes of a reply that holds these bytes; `hold` gets the memory for answers first."""
 
@@ -48,24 +52,24 @@ def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None, gpu
 
 def test_an_honest_reply_is_taken():
     body = b'{"outputs": {}}'
-    assert answered(REPLY.pack(200, 0, 5, len(body)), b"a;b=1", body) == Reply(200, body, "a;b=1")
+    assert answered(packed(200, 0, 5, len(body)), b"a;b=1", body) == Reply(200, body, "a;b=1")
 
 
 @pytest.mark.parametrize(
     "pieces",
     [
-        (REPLY.pack(200, 0, 0, 2**40),),
-        (REPLY.pack(200, SHARED, 0, MAX_ANSWER_BYTES + 1),),
-        (REPLY.pack(204, 0, 0, 0),),
-        (REPLY.pack(302, 0, 0, 0),),
-        (REPLY.pack(65535, 0, 0, 0),),
-        (REPLY.pack(200, 0, 17, 0), b"a\r\nset-cookie: b=1"[:17]),
-        (REPLY.pack(200, 0, 2, 0), "é".encode()),
-        (REPLY.pack(200, SHARED, 0, 100),),
-        (REPLY.pack(0, 0, 0, 2), b"{}"),
-        (REPLY.pack(0, 0, 0, 12), b'{"nodes":[]}'),
-        (REPLY.pack(0, 0, 0, 13), b'{"nodes":[1]}'),
-        (REPLY.pack(0, 0, 0, 1), b"\xff"),
+        (packed(200, 0, 0, 2**40),),
+        (packed(200, SHARED, 0, MAX_ANSWER_BYTES + 1),),
+        (packed(204, 0, 0, 0),),
+        (packed(302, 0, 0, 0),),
+        (packed(65535, 0, 0, 0),),
+        (packed(200, 0, 17, 0), b"a\r\nset-cookie: b=1"[:17]),
+        (packed(200, 0, 2, 0), "é".encode()),
+        (packed(200, SHARED, 0, 100),),
+        (packed(0, 0, 0, 2), b"{}"),
+        (packed(0, 0, 0, 12), b'{"nodes":[]}'),
+        (packed(0, 0, 0, 13), b'{"nodes":[1]}'),
+        (packed(0, 0, 0, 1), b"\xff"),
     ],
     ids=[
         *("a huge body", "a huge answer", "no content", "a redirect", "no status", "two headers", "no ASCII"),
@@ -90,12 +94,12 @@ def test_a_reply_that_cannot_be_one_is_not_taken(pieces):
 )
 def test_a_reply_that_names_a_device_that_there_is_not_is_not_taken(name, gpus):
     with pytest.raises(GarbledReply, match="device"):
-        answered(REPLY.pack(NEEDS_DEVICE, 0, 0, len(name)), name, gpus=gpus)
+        answered(packed(NEEDS_DEVICE, 0, 0, len(name)), name, gpus=gpus)
 
 
 @pytest.mark.parametrize("name", [b"cuda", b"cuda:1"])
 def test_a_reply_that_names_a_device_of_the_service_is_taken(name):
-    reply = answered(REPLY.pack(NEEDS_DEVICE, 0, 0, len(name)), name, gpus=("cuda:0", "cuda:1"))
+    reply = answered(packed(NEEDS_DEVICE, 0, 0, len(name)), name, gpus=("cuda:0", "cuda:1"))
     assert reply == Reply(NEEDS_DEVICE, name)
 
 
@@ -105,13 +109,13 @@ def test_an_answer_that_the_worker_could_still_change_is_not_taken():
         return mmap.mmap(memory, 0)
 
     with pytest.raises(GarbledReply, match="holds on"):
-        answered(REPLY.pack(200, SHARED, 0, 100), hold=hold)
+        answered(packed(200, SHARED, 0, 100), hold=hold)
 
 
 def test_an_answer_in_memory_is_taken_whole():
     def hold(memory: int) -> None:
         os.pwrite(memory, bytes(range(100)), NOTE.size)
 
-    answer = answered(REPLY.pack(200, SHARED, 0, 100), hold=hold).shared
+    answer = answered(packed(200, SHARED, 0, 100), hold=hold).shared
     assert answer is not None
     assert b"".join(answer.memory.chunks(answer.start)) == bytes(range(100))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pullback_schemas.problems import Busy
-from pullback_service.workers.base import Call, Reply
+from pullback_service.workers.base import Call, Reply, Usage
 from pullback_service.workers.queue import Queue, Stranded, Turn
 from pullback_service.workers.shared import SharedBytes
 
@@ -29,7 +29,7 @@ class Crowd:
     async def call(self, caller: str, *, is_large: bool = False, seconds: float = SOON_S) -> None:
         body = SharedBytes.empty() if is_large else b""
         async with asyncio.timeout(seconds):
-            await self.queue.enter(Turn(Call("forward", body), caller))
+            await self.queue.enter(Turn(Call("forward", body), caller, Usage()))
         self.order.append(caller)
 
     async def come(self, *callers: str, is_large: bool = False) -> list[asyncio.Task[None]]:
@@ -158,7 +158,7 @@ class Together:
         await running
 
     def join(self, caller: str = "a", key: bytes | None = b"graph") -> tuple[Turn, asyncio.Task[object]]:
-        turn = Turn(Call("backward", b""), caller)
+        turn = Turn(Call("backward", b""), caller, Usage())
         turn.key = key
         return turn, asyncio.create_task(self.queue.enter(turn))
 

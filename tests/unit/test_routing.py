@@ -19,7 +19,7 @@ import pytest
 from pullback_schemas.problems import WorkerDied
 from pullback_service.settings import Settings
 from pullback_service.workers import processes
-from pullback_service.workers.base import Call, Reply, Terms
+from pullback_service.workers.base import Call, Reply, Terms, Usage
 from pullback_service.workers.control import Role
 from pullback_service.workers.devices import DeviceMissingError, refuse_missing, serving_gpus
 from pullback_service.workers.processes import ProcessWorkers
@@ -100,7 +100,7 @@ def among(monkeypatch) -> Callable[[Callable[[ProcessWorkers], Coroutine[Any, An
 
 
 def sent(workers: ProcessWorkers, operation: str, body: bytes) -> Coroutine[Any, Any, Reply]:
-    return workers.run(Call(operation, body), Terms("someone", SOON_S))
+    return workers.run(Call(operation, body), Terms("someone", SOON_S, Usage()))
 
 
 def test_a_call_stays_on_the_cpu_unless_a_worker_there_sends_it_on(among):

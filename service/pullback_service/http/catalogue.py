@@ -11,10 +11,9 @@ from typing_extensions import override
 from pullback_schemas.results import OpInfo, OpList
 from pullback_service.forms import Form
 from pullback_service.http.answers import Answers
-from pullback_service.http.head import Head
+from pullback_service.http.edge import record_of
 from pullback_service.http.operations import documented
-from pullback_service.http.terms import terms_of
-from pullback_service.settings import Settings
+from pullback_service.http.reception import Reception
 from pullback_service.workers.base import AbstractWorkers, Call, Reply
 
 MAX_NAME = 1024
@@ -33,13 +32,16 @@ class ReplyResponse(Response):
         await self._answers.send(self._reply, Form.JSON, scope, send)
 
 
-def catalogue_router(workers: AbstractWorkers, answers: Answers, settings: Settings) -> APIRouter:
+def catalogue_router(reception: Reception, workers: AbstractWorkers, answers: Answers) -> APIRouter:
     """`GET /v1/ops` and `GET /v1/ops/{name}`."""
     router = APIRouter(prefix="/v1", tags=["operators"])
 
     async def answer(request: Request, call: Call) -> Response:
-        terms = terms_of(Head.of(request.scope, settings.proxies), settings.deadline_s)
-        return ReplyResponse(await workers.run(call, terms), answers)
+        head, visit = reception.greet(request.scope)
+        with visit:
+            reply = await workers.run(call, reception.terms(head, visit))
+        record_of(request.scope).tell_of(reply)
+        return ReplyResponse(reply, answers)
 
     @router.get("/ops", response_model=None, openapi_extra=documented(OpList), operation_id="ops")
     async def ops(request: Request) -> Response:

@@ -9,10 +9,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from pullback_schemas.problems import InternalError, MethodNotAllowed, NotFound, ProblemError, describe
+from pullback_schemas.problems import (
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    ProblemError,
+    QuotaExceeded,
+    Unauthorized,
+    describe,
+)
+from pullback_service.telemetry.record import CLIENT_GONE
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
+CHALLENGE = 'Bearer realm="pullback", Basic realm="pullback", charset="UTF-8"'
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +30,17 @@ log = logging.getLogger(__name__)
 def problem_response(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
     """The response that tells of a problem."""
     body = describe(error).model_dump_json(exclude_none=True)
-    if error.status in (503, 504):
-        headers = {**(headers or {}), "retry-after": str(RETRY_AFTER_S)}
-    return Response(body, error.status, headers, PROBLEM_JSON)
+    return Response(body, error.status, {**_headers_of(error), **(headers or {})}, PROBLEM_JSON)
+
+
+def _headers_of(error: ProblemError) -> dict[str, str]:
+    if isinstance(error, Unauthorized):
+        return {"www-authenticate": CHALLENGE}
+    if isinstance(error, QuotaExceeded):
+        return {"retry-after": str(error.retry_after_s)}
+    if isinstance(error, MethodNotAllowed) and error.expected:
+        return {"allow": str(error.expected)}
+    return {"retry-after": str(RETRY_AFTER_S)} if error.status in (503, 504) else {}
 
 
 def install_problems(app: FastAPI) -> None:
@@ -52,7 +70,7 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def on_disconnect(_: Request, __: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # nobody is there to read it
+        return Response(status_code=CLIENT_GONE)  # nobody is there to read it
 
     @app.exception_handler(Exception)
     async def on_exception(_: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""On what terms a request is answered: who sent it, how long they wait, and whether they still do."""
+"""How long a request is waited for, and whether its client still does."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing_extensions import override
 from pullback_schemas.problems import BodyTimeout, InvalidField
 from pullback_service.http.head import Head
 from pullback_service.patience import AbstractInterruption, Patience
-from pullback_service.workers.base import Terms
 
 DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 PATIENCE_S = 0.02
 
 
-def terms_of(head: Head, deadline_s: float) -> Terms:
-    """Who sent it, and the seconds they give it, at most `deadline_s`. Raises InvalidField."""
+def timeout_of(head: Head, deadline_s: float) -> float:
+    """The seconds that the caller gives it, at most `deadline_s`. Raises InvalidField."""
     wanted = head.timeout
-    return Terms(head.caller, deadline_s if wanted is None else min(_seconds(wanted.decode("latin-1")), deadline_s))
+    return deadline_s if wanted is None else min(_seconds(wanted.decode("latin-1")), deadline_s)
 
 
 def _seconds(text: str) -> float:

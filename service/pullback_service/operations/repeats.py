@@ -77,6 +77,7 @@ class Repeat:
         evaluation = plain.evaluation
         self.digest = evaluation.source.digest
         self.joint = plain.joint
+        self._graph = evaluation.source.program.digest
         self._is_sociable = not evaluation.request.deterministic
         self._holes = holes
         self._leaves = [hole for hole in holes if hole.kind is not None]
@@ -138,7 +139,7 @@ class Repeat:
         return Values(values.outputs, gradients)
 
     def _answer(self, text: bytes | None) -> Answer | None:
-        return None if text is None else Answer({}, rides=self.may_join, text=text)
+        return None if text is None else Answer({}, rides=self.may_join, text=text, graph=self._graph)
 
 
 def _tensors(values: Values) -> list[Tensor]:

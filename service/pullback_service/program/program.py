@@ -125,10 +125,15 @@ class Program:
         }
 
     @cached_property
-    def sha256(self) -> str:
-        """Of the canonical form as compact JSON, a constant standing as its dtype, shape and bytes' sha256."""
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical form as compact JSON, a constant standing as its dtype, shape and bytes' SHA-256."""
         canonical = self.to_json({name: _digest(tensor) for name, tensor in self.constants.items()})
-        return hashlib.sha256(json.dumps(canonical, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(canonical, separators=(",", ":")).encode()).digest()
+
+    @property
+    def sha256(self) -> str:
+        """The digest in hexadecimal."""
+        return self.digest.hex()
 
 
 def _digest(tensor: Tensor) -> dict[str, Any]:

@@ -35,6 +35,9 @@ class Answer:
     rides: bool = False
     """Whether requests like this one may be answered together."""
 
+    graph: bytes = b""
+    """The graph's digest, where it is not the one that the library gave last."""
+
     def riding(self) -> Answer:
         """The same, as one of which others may be answered together."""
         return replace(self, rides=True)

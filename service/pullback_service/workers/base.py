@@ -32,11 +32,37 @@ class Call(NamedTuple):
         return self.body.view() if isinstance(self.body, SharedBytes) else self.body
 
 
+class Usage:
+    """What a request has taken, as far as it has come."""
+
+    __slots__ = ("_sharers", "_since", "began_at", "computed_s")
+
+    def __init__(self) -> None:
+        self.began_at: float | None = None
+        """When a worker first had it, by the loop's clock."""
+        self.computed_s = 0.0
+        """Seconds of a worker's time; its share of them, where it was answered together with others."""
+        self._since, self._sharers = 0.0, 0
+
+    def begin(self, now: float, sharers: int) -> None:
+        """A worker has it, and as many requests in all."""
+        self._since, self._sharers = now, sharers
+        if self.began_at is None:
+            self.began_at = now
+
+    def end(self, now: float) -> None:
+        """The worker has it no more."""
+        if self._sharers:
+            self.computed_s += (now - self._since) / self._sharers
+            self._sharers = 0
+
+
 class Terms(NamedTuple):
-    """Who calls, and how many seconds they will wait."""
+    """Who calls, how many seconds they will wait, and where it is told what their request takes."""
 
     caller: str
     timeout_s: float
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +89,10 @@ class Reply(NamedTuple):
     rides: bool = False
     """Calls like this one may be sent together: those that do not go through one run are sent back."""
     pieces: list[Piece] | None = None
+    graph: bytes = b""
+    """The SHA-256 of the graph's canonical form, if it came that far."""
+    device_bytes: int = 0
+    """What the worker holds of a GPU's memory."""
 
     @property
     def size(self) -> int:
@@ -120,6 +150,10 @@ class AbstractWorkers(ABC):
     @abstractmethod
     def devices(self) -> dict[str, str]:
         """The devices that serve, by name: "ok", "starting" or "failing"."""
+
+    @abstractmethod
+    def memory(self) -> dict[str, int]:
+        """The bytes that workers hold of each device's memory."""
 
     @abstractmethod
     def fences(self) -> dict[str, str]:

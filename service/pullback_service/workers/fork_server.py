@@ -19,6 +19,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from pullback_service.settings import Settings
+from pullback_service.telemetry.logs import configure_logging
 from pullback_service.workers import sealing
 from pullback_service.workers.child import become_worker
 from pullback_service.workers.control import NOT_FORKED, PACKET, READY, Role
@@ -118,7 +119,7 @@ def main(descriptor: int, parent: int, settings: Settings) -> None:
     """Load, warm up, and serve."""
     die_with(parent)
     name_process("pullback-forks")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    configure_logging(settings)
     warnings.simplefilter("ignore")
     from pullback_service.engine import build_engine
     from pullback_service.gpu import count_gpus

@@ -19,7 +19,7 @@ from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 GREETING = struct.Struct("!H")
 BATCH = struct.Struct("!BBB")
 CALL = struct.Struct("!BBBQ")
-REPLY = struct.Struct("!HBHQ")
+REPLY = struct.Struct("!HBHQ32sQ")
 NOTE = struct.Struct("!I32s")
 """At the start of the memory for answers, so that it outlives the worker: the call's number, its graph's digest."""
 
@@ -81,7 +81,7 @@ def unpack_call_head(data: bytes) -> CallHead:
 def pack_reply_head(reply: Reply, timing_size: int, *, is_shared: bool, is_last: bool) -> bytes:
     """The head of a reply."""
     flags = _IS_SHARED * is_shared | _IS_LAST * is_last | _RIDES * reply.rides
-    return REPLY.pack(reply.status, flags, timing_size, reply.size)
+    return REPLY.pack(reply.status, flags, timing_size, reply.size, reply.graph, reply.device_bytes)
 
 
 class ReplyHead(NamedTuple):
@@ -93,12 +93,15 @@ class ReplyHead(NamedTuple):
     rides: bool
     timing_size: int
     body_size: int
+    graph: bytes
+    device_bytes: int
 
 
 def unpack_reply_head(data: bytes, max_shared: int) -> ReplyHead:
     """The head of a reply that begins with `data`. Raises GarbledReply when it cannot be one."""
-    status, flags, timing_size, body_size = REPLY.unpack_from(data)
+    status, flags, timing_size, body_size, graph, device_bytes = REPLY.unpack_from(data)
     is_shared = bool(flags & _IS_SHARED)
     if status not in STATUSES or body_size > (max_shared if is_shared else INLINE_BYTES):
         raise GarbledReply("a worker sent what is no reply")
-    return ReplyHead(status, is_shared, bool(flags & _IS_LAST), bool(flags & _RIDES), timing_size, body_size)
+    is_last, rides = bool(flags & _IS_LAST), bool(flags & _RIDES)
+    return ReplyHead(status, is_shared, is_last, rides, timing_size, body_size, graph, device_bytes)

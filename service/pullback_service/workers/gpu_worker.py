@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 import warnings
@@ -13,6 +12,7 @@ from socket import socket
 from typing import TYPE_CHECKING, NoReturn
 
 from pullback_service.settings import Settings
+from pullback_service.telemetry.logs import configure_logging
 from pullback_service.workers.child import become_worker
 from pullback_service.workers.control import Role
 
@@ -51,7 +51,7 @@ def become_gpu_worker(
 
 def main(descriptor: int, role: Role, device: str, parent: int, settings: Settings) -> None:
     """Start CUDA, warm up, and answer."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    configure_logging(settings)
     warnings.simplefilter("ignore")
 
     def build() -> Engine:

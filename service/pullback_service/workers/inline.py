@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from pullback_service.settings import Settings
-from pullback_service.workers.base import AbstractWorkers, Call, Readiness, Reply, Terms
+from pullback_service.workers.base import AbstractWorkers, Call, Readiness, Reply, Terms, Usage
 from pullback_service.workers.devices import CPU, refuse_missing
+from pullback_service.workers.kernel import resident_bytes
 
 if TYPE_CHECKING:
     from pullback_service.engine import Engine
+
+
+def _measured(loop: asyncio.AbstractEventLoop, engine: Engine, call: Call, usage: Usage) -> Reply:
+    usage.begin(loop.time(), 1)
+    try:
+        return engine.answer(call)
+    finally:
+        usage.end(loop.time())
 
 
 class InlineWorkers(AbstractWorkers):
@@ -55,7 +65,8 @@ class InlineWorkers(AbstractWorkers):
         assert self._engine is not None, "start() comes first"
         self._busy += 1
         try:
-            reply = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.answer, call)
+            loop = asyncio.get_running_loop()
+            reply = await loop.run_in_executor(self._thread, _measured, loop, self._engine, call, terms.usage)
             self._thread.submit(self._engine.practise)
             return reply.joined()
         finally:
@@ -75,6 +86,10 @@ class InlineWorkers(AbstractWorkers):
     @override
     def devices(self) -> dict[str, str]:
         return {CPU: "starting" if self._engine is None else "ok"}
+
+    @override
+    def memory(self) -> dict[str, int]:
+        return {CPU: resident_bytes(os.getpid())}
 
     @override
     def fences(self) -> dict[str, str]:

@@ -25,6 +25,15 @@ def name_process(name: str) -> None:
     _prctl(_PR_SET_NAME, ctypes.create_string_buffer(name.encode()))
 
 
+def resident_bytes(pid: int) -> int:
+    """The memory of a process that is in memory, shared or not; 0 where it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 def gain_no_privileges() -> None:
     """Nothing that is executed from now on has more rights than this process. Raises OSError."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -8,6 +8,7 @@ import logging
 from pullback_service.workers.control import Role
 from pullback_service.workers.devices import CPU
 from pullback_service.workers.forking import ForkServer
+from pullback_service.workers.kernel import resident_bytes
 from pullback_service.workers.worker import LOST, Worker
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,11 @@ class Pool:
     def ready(self) -> int:
         """How many are up, lent ones included."""
         return len(self._alive)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What they hold of their device's memory, as far as is known."""
+        return sum(resident_bytes(worker.pid) if self.device == CPU else worker.device_bytes for worker in self._alive)
 
     @property
     def state(self) -> str:

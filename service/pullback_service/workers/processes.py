@@ -130,7 +130,7 @@ class ProcessWorkers(AbstractWorkers):
     async def run(self, call: Call, terms: Terms) -> Reply:
         if self._is_draining:
             raise Busy("The service is about to end.", hint="Another one may take over.")
-        turn = Turn(call, terms.caller)
+        turn = Turn(call, terms.caller, terms.usage)
         with Deadline(self._patience, terms.timeout_s, partial(_overrun, turn, terms.timeout_s)):
             reply = await self._run_at(self._cpu, turn)
             if reply.status == NEEDS_DEVICE:
@@ -200,6 +200,10 @@ class ProcessWorkers(AbstractWorkers):
         return {device: station.pool.state for device, station in self._stations.items()}
 
     @override
+    def memory(self) -> dict[str, int]:
+        return {device: station.pool.memory_bytes for device, station in self._stations.items()}
+
+    @override
     def fences(self) -> dict[str, str]:
         return self._cpu.pool.fences | {
             f"{name} on {device}": state
@@ -234,11 +238,13 @@ class ProcessWorkers(AbstractWorkers):
 
     async def _run_in(self, pool: Pool, turn: Turn, companions: list[Turn]) -> Reply:
         worker = await pool.take()
-        turn.has_begun = True
-        for companion in companions:
-            companion.has_begun = True
+        together = [turn, *companions]
+        loop = asyncio.get_running_loop()
+        for each in together:
+            each.has_begun = True
+            each.usage.begin(loop.time(), len(together))
         try:
-            worker.send([turn.call, *[other.call for other in companions]], self._quarantine.refused(turn.caller))
+            worker.send([other.call for other in together], self._quarantine.refused(turn.caller))
             reply = await worker.receive()
             self._company.learn(turn.part, reply)
             if companions:
@@ -248,6 +254,8 @@ class ProcessWorkers(AbstractWorkers):
             if isinstance(error, LOST) and not companions:  # else nobody knows whose it was
                 await self._ask_why(worker, turn.caller)
             raise
+        finally:
+            turn.usage.end(loop.time())
         pool.give_back(worker)
         return reply
 
@@ -272,10 +280,13 @@ class ProcessWorkers(AbstractWorkers):
 
 async def _deliver(worker: Worker, companions: list[Turn]) -> None:
     """Await the replies to calls that were sent together with another one, which has its own."""
+    loop = asyncio.get_running_loop()
     while companions:
         reply = await worker.receive()
         is_answer = reply.status not in (NEEDS_ISOLATION, NEEDS_DEVICE, NEEDS_ROOM)
-        companions.pop(0).settle(reply if is_answer else Stranded())
+        companion = companions.pop(0)
+        companion.usage.end(loop.time())
+        companion.settle(reply if is_answer else Stranded())
 
 
 def _strand(companions: list[Turn]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from itertools import islice
 
 from pullback_schemas.problems import Busy
-from pullback_service.workers.base import Call, Reply
+from pullback_service.workers.base import Call, Reply, Usage
 from pullback_service.workers.riding import MOST_TOGETHER, graph_part
 from pullback_service.workers.shared import SharedBytes
 
@@ -19,11 +19,12 @@ class Stranded(Exception):
 class Turn:
     """A call on its way. Those of one `key` may run together with the first of them, in its slot."""
 
-    __slots__ = ("call", "caller", "granted", "has_begun", "is_large", "key", "part")
+    __slots__ = ("call", "caller", "granted", "has_begun", "is_large", "key", "part", "usage")
 
-    def __init__(self, call: Call, caller: str) -> None:
+    def __init__(self, call: Call, caller: str, usage: Usage) -> None:
         self.call = call
         self.caller = caller
+        self.usage = usage
         self.is_large = isinstance(call.body, SharedBytes)
         self.part = graph_part(call)
         self.key: bytes | None = None

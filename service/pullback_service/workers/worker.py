@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pullback_schemas.problems import Busy
 from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Answer, Call, Reply
 from pullback_service.workers.devices import read_device
-from pullback_service.workers.frames import NOTE, GarbledReply, ReplyHead, pack_batch, pack_call
+from pullback_service.workers.frames import DIGEST_BYTES, NOTE, GarbledReply, ReplyHead, pack_batch, pack_call
 from pullback_service.workers.isolation import read_isolation
 from pullback_service.workers.shared import SharedBytes
 from pullback_service.workers.wire import Frame, Wire
@@ -20,6 +20,7 @@ from pullback_service.workers.wire import Frame, Wire
 LOST = (ConnectionError,)
 """What it looks like when a worker ends in the middle of something."""
 
+NO_GRAPH = bytes(DIGEST_BYTES)
 NATIVE_ERRORS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 TOLD_IN_S = 2
 
@@ -37,6 +38,8 @@ class Worker:
     """The devices that it may name for a call."""
     fences: dict[str, str] = field(default_factory=dict)
     served: int = 0
+    device_bytes: int = 0
+    """What it holds of a GPU's memory, as it said last."""
     is_leaving: bool = False
     """It said that it ends after its last reply."""
     _waiting: list[asyncio.Future[Frame]] = field(default_factory=list)
@@ -90,6 +93,7 @@ class Worker:
         if not (timing.isascii() and (server_timing := timing.decode()).isprintable()):
             raise GarbledReply("a worker sent what is no header")
         self.is_leaving = head.is_last
+        self.device_bytes = head.device_bytes
         shared = self._shared_answer(head) if head.is_shared else None
         if not self.wire.has_sent_all:
             raise GarbledReply("a worker answered before it had read the call")
@@ -97,7 +101,8 @@ class Worker:
             read_isolation(body)
         elif head.status == NEEDS_DEVICE:
             read_device(body, self.gpus)
-        return Reply(head.status, body, server_timing, shared, rides=head.rides)
+        graph = b"" if head.graph == NO_GRAPH else head.graph
+        return Reply(head.status, body, server_timing, shared, rides=head.rides, graph=graph)
 
     def _shared_answer(self, head: ReplyHead) -> Answer:
         """The answer in the memory file, which the worker can no longer change: it will answer others meanwhile."""

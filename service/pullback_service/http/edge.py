@@ -1,0 +1,80 @@
+"""The outermost layer: every request has a name and is told of, every answer has the same headers."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pullback_service.http.operations import OPERATIONS
+from pullback_service.telemetry.record import Header, Record
+from pullback_service.telemetry.reporters import Reporters
+
+RECORD = "pullback"
+"""The scope has, under this name, what is told of the request."""
+
+LABELS = {
+    **{f"/v1/{operation}": operation for operation in OPERATIONS},
+    "/v1/ops": "ops",
+    "/health/live": "health",
+    "/health/ready": "health",
+    "/metrics": "metrics",
+    "/openapi.json": "docs",
+    "/docs": "docs",
+}
+OPERATOR = "/v1/ops/"
+
+SAFETY: list[Header] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+]
+NO_CONTENT: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""An answer is data: whatever stands in it, no browser is to run or show it."""
+
+
+def record_of(scope: Scope) -> Record:
+    """What is told of the request."""
+    record: Record = scope[RECORD]
+    return record
+
+
+class Edge:
+    """Passes requests on to an application."""
+
+    def __init__(self, inner: ASGIApp, reporters: Reporters) -> None:
+        self._inner = inner
+        self._reporters = reporters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and tell of it when it is over."""
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        record = scope[RECORD] = Record(scope, _label(scope["path"]))
+        self._reporters.begin(record, scope["headers"])
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _start(record, message)
+            else:
+                body = message.get("body", b"")
+                record.sent += len(body)
+                if record.status >= 400 and record.code is None:
+                    record.tell_of_problem(body)
+            await send(message)
+
+        try:
+            await self._inner(scope, receive, tell)
+        finally:
+            self._reporters.end(record)
+
+
+def _label(path: str) -> str:
+    return LABELS.get(path) or ("op" if path.startswith(OPERATOR) else "other")
+
+
+def _start(record: Record, message: Message) -> None:
+    record.status = message["status"]
+    headers = [*message.get("headers", ()), (b"x-request-id", record.request_id), *SAFETY, *record.headers]
+    if record.operation != "docs":
+        headers.append(NO_CONTENT)
+    message["headers"] = headers

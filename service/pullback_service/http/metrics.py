@@ -1,0 +1,27 @@
+"""`GET /metrics`, for Prometheus."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pullback_service.access.gate import Gate
+from pullback_service.http.head import Head
+from pullback_service.settings import Settings
+from pullback_service.telemetry.metrics import Metrics
+
+
+def metrics_router(metrics: Metrics, gate: Gate, settings: Settings) -> APIRouter:
+    """`GET /metrics`, with a key where keys are needed and metrics are not open."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/metrics", response_class=Response)
+    async def scrape(request: Request) -> Response:
+        """What Prometheus collects."""
+        if gate.needs_keys and settings.metrics == "key":
+            gate.holder(Head.of(request.scope).credentials)
+        text, content_type = metrics.written(request.headers.get("accept", ""))
+        return Response(text, media_type=content_type)
+
+    return router

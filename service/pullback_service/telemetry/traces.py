@@ -1,0 +1,147 @@
+"""OpenTelemetry traces, where the standard OTEL_ variables ask for them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pullback_service import __version__
+from pullback_service.telemetry.record import TRACEPARENT, Header, Record
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+PROTOCOL = "http/protobuf"
+FAILED = 500
+
+log = logging.getLogger(__name__)
+
+
+def trace_id_of(headers: list[Header]) -> str | None:
+    """The trace that the request is part of, as its caller says (W3C Trace Context)."""
+    for name, value in headers:
+        if name == b"traceparent":
+            found = TRACEPARENT.fullmatch(value)
+            return found[1].decode() if found else None
+    return None
+
+
+class TracingUnavailable(ImportError):
+    """Traces are asked for, and what writes them is not installed, or not what is asked for."""
+
+
+def are_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether the variables ask for traces: by an exporter, or by somewhere to send them."""
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "")
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return exporter != "none" and bool(exporter or any(environment.get(name) for name in endpoints))
+
+
+class Traces:
+    """A span for each request, and one inside for each of its phases."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("pullback", __version__)
+        self._contexts = TraceContextTextMapPropagator()
+
+    def begin(self, record: Record, headers: list[Header]) -> None:
+        """A request has come, perhaps as part of a trace."""
+        from opentelemetry.trace import SpanKind, format_trace_id
+
+        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        context = self._contexts.extract(sent)
+        name = f"{record.method} {record.operation}"
+        record.span = span = self._tracer.start_span(name, context, SpanKind.SERVER)
+        record.trace_id = format_trace_id(span.get_span_context().trace_id)
+        record.headers.append((b"traceresponse", self._response(span)))
+
+    def _response(self, span: Any) -> bytes:
+        """W3C Trace Context, level 2: the span that answers."""
+        context = span.get_span_context()
+        return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
+
+    def end(self, record: Record) -> None:
+        """It is over."""
+        from opentelemetry.trace import StatusCode, set_span_in_context
+
+        span = record.span
+        if span is None:
+            return
+        ended = time.time_ns()
+        if span.is_recording():
+            span.set_attributes(_attributes(record))
+            if record.status >= FAILED:
+                span.set_status(StatusCode.ERROR)
+            at = ended - int(record.seconds * 1e9)
+            inside = set_span_in_context(span)
+            for phase, seconds in record.phases():
+                child = self._tracer.start_span(phase, inside, start_time=at)
+                at += int(seconds * 1e9)
+                child.end(at)
+        span.end(ended)
+
+    def stop(self) -> None:
+        """Send what is not sent yet."""
+        self._provider.shutdown()
+
+
+def traces_from(environment: Mapping[str, str] = os.environ) -> Traces | None:
+    """What the variables ask for. Raises TracingUnavailable."""
+    if not are_wanted(environment):
+        return None
+    try:
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise TracingUnavailable(
+            "OTEL_ variables ask for traces: install pullback-service[telemetry], or set OTEL_SDK_DISABLED=true"
+        ) from None
+    named = "OTEL_SERVICE_NAME" in environment or "service.name=" in environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    resource = Resource.create({} if named else {"service.name": "pullback", "service.version": __version__})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(_exporter(environment)))
+    log.info("traces are written")
+    return Traces(provider)
+
+
+def _exporter(environment: Mapping[str, str]) -> SpanExporter:
+    chosen = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
+    if chosen == "console":
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        return ConsoleSpanExporter()
+    names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    protocol = next((environment[name] for name in names if environment.get(name)), PROTOCOL)
+    if chosen != "otlp" or protocol != PROTOCOL:
+        raise TracingUnavailable(f"traces go otlp over {PROTOCOL} or to the console, not by {chosen} over {protocol}")
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()
+
+
+def _attributes(record: Record) -> dict[str, str | int]:
+    """By OpenTelemetry's semantic conventions for HTTP, where they have a name."""
+    attributes: dict[str, str | int | None] = {
+        "http.request.method": record.method,
+        "url.path": record.path,
+        "http.response.status_code": record.status,
+        "http.request.body.size": record.received,
+        "http.response.body.size": record.sent,
+        "error.type": record.code,
+        "pullback.request_id": record.request_id.decode(),
+        "pullback.operation": record.operation,
+        "pullback.protocol": record.protocol,
+        "pullback.graph": record.graph.hex() or None,
+        "pullback.key": record.key,
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
