@@ -21,6 +21,7 @@ from pullback.answers import Answer
 from pullback.errors import AnswerError, NoAnswerError
 from pullback.operations import Question
 from pullback.options import Options
+from pullback.trace_context import trace_headers
 from pullback.wire import JSON, decode, encode
 from pullback_schemas import Problem
 from pullback_schemas.problems import ProblemError
@@ -94,7 +95,7 @@ def exchange(
 
 
 def _request(question: Question[Model], options: Options, request_id: str) -> Send:
-    headers = {"x-request-id": request_id, **options.sent_headers(), "accept": JSON}
+    headers = {"x-request-id": request_id, **trace_headers(), **options.sent_headers(), "accept": JSON}
     content = None
     if question.fields is not None:
         body = encode(question.fields, options.wire, wants_tensors=issubclass(question.model, Answer))

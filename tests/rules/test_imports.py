@@ -20,7 +20,11 @@ WATCHED = {*LIBRARIES, *CODECS, *TELLING, *OURS}
 MAY_IMPORT = {
     # package: third parties, and which rooms of the service
     "schemas/pullback_schemas": ({"pydantic", "pullback_schemas"}, set()),
-    "client/pullback": ({"pydantic", "httpx", "numpy", "torch", "pullback_schemas", "pullback"}, set()),
+    "client/pullback": (
+        # torch and opentelemetry: for programs that have them
+        {"pydantic", "httpx", "numpy", "torch", "opentelemetry", "pullback_schemas", "pullback"},
+        set(),
+    ),
     "service/pullback_service/http": (
         {"fastapi", "starlette", "uvicorn", "pydantic", "pullback_schemas"},
         {"http", "access", "telemetry", "forms", "patience", "settings", "workers.base", "workers.shared"},
@@ -139,7 +143,7 @@ def test_both_clients_have_the_same_methods():
 
 
 def test_the_client_imports_no_torch_and_no_web_framework():
-    heavy = {"torch", "jax", "scipy", "tqdm", "fastapi", "starlette", "pullback_service"}
+    heavy = {"torch", "jax", "scipy", "tqdm", "opentelemetry", "fastapi", "starlette", "pullback_service"}
     assert modules_after("import pullback, pullback.cli").isdisjoint(heavy)
 
 

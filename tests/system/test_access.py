@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pullback import Client, AnswerError
+from pullback import AnswerError, Client
 
 KEY = "pb_" + "a1B2c3D4" * 5
 OTHER = "pb_" + "z9Y8x7W6" * 5
@@ -114,8 +114,7 @@ def test_a_key_within_the_address_lets_in(guarded):
 
 
 def test_no_process_but_the_one_that_asks_for_keys_has_one(guarded, processes_of):
-    url, pid = guarded
-    below = processes_of(pid)
+    below = processes_of(guarded[1])
     assert len(below) >= 3
     for child in below:
         told = Path(f"/proc/{child}/environ").read_bytes() + Path(f"/proc/{child}/cmdline").read_bytes()

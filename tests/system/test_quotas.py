@@ -34,9 +34,7 @@ def keys(tmp_path):
 def test_beyond_its_requests_a_second_a_key_is_told_when_to_come_back(own_service, keys):
     _, url = own_service(API_KEYS_FILE=keys("requests_per_second = 2"))
     with httpx.Client() as client:
-        responses = [
-            client.post(f"{url}/v1/forward", json=SMALL, headers={"x-api-key": ALICE}) for _ in range(60)
-        ]
+        responses = [client.post(f"{url}/v1/forward", json=SMALL, headers={"x-api-key": ALICE}) for _ in range(60)]
     assert {response.status_code for response in responses} == {200, 429}
     for response in responses:
         assert response.headers["ratelimit-policy"] == '"requests";q=2;w=1'

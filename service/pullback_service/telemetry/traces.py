@@ -81,7 +81,7 @@ class Traces:
             span.set_attributes(_attributes(record))
             if record.status >= FAILED:
                 span.set_status(StatusCode.ERROR)
-            at = ended - int(record.seconds * 1e9)
+            at = span.start_time
             inside = set_span_in_context(span)
             for phase, seconds in record.phases():
                 child = self._tracer.start_span(phase, inside, start_time=at)
