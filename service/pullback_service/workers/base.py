@@ -39,7 +39,7 @@ class Usage:
 
     def __init__(self) -> None:
         self.began_at: float | None = None
-        """When a worker first had it, by the loop's clock."""
+        """When a worker first had it, by the monotonic clock."""
         self.computed_s = 0.0
         """Seconds of a worker's time; its share of them, where it was answered together with others."""
         self._since, self._sharers = 0.0, 0

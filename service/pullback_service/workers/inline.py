@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from pullback_service.engine import Engine
 
 
-def _measured(loop: asyncio.AbstractEventLoop, engine: Engine, call: Call, usage: Usage) -> Reply:
-    usage.begin(loop.time(), 1)
+def _measured(engine: Engine, call: Call, usage: Usage) -> Reply:
+    usage.begin(monotonic(), 1)
     try:
         return engine.answer(call)
     finally:
-        usage.end(loop.time())
+        usage.end(monotonic())
 
 
 class InlineWorkers(AbstractWorkers):
@@ -66,7 +67,7 @@ class InlineWorkers(AbstractWorkers):
         self._busy += 1
         try:
             loop = asyncio.get_running_loop()
-            reply = await loop.run_in_executor(self._thread, _measured, loop, self._engine, call, terms.usage)
+            reply = await loop.run_in_executor(self._thread, _measured, self._engine, call, terms.usage)
             self._thread.submit(self._engine.practise)
             return reply.joined()
         finally:

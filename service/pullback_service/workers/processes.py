@@ -6,6 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 
 from typing_extensions import override
 
@@ -239,10 +240,9 @@ class ProcessWorkers(AbstractWorkers):
     async def _run_in(self, pool: Pool, turn: Turn, companions: list[Turn]) -> Reply:
         worker = await pool.take()
         together = [turn, *companions]
-        loop = asyncio.get_running_loop()
         for each in together:
             each.has_begun = True
-            each.usage.begin(loop.time(), len(together))
+            each.usage.begin(monotonic(), len(together))
         try:
             worker.send([other.call for other in together], self._quarantine.refused(turn.caller))
             reply = await worker.receive()
@@ -255,7 +255,7 @@ class ProcessWorkers(AbstractWorkers):
                 await self._ask_why(worker, turn.caller)
             raise
         finally:
-            turn.usage.end(loop.time())
+            turn.usage.end(monotonic())
         pool.give_back(worker)
         return reply
 
@@ -280,12 +280,11 @@ class ProcessWorkers(AbstractWorkers):
 
 async def _deliver(worker: Worker, companions: list[Turn]) -> None:
     """Await the replies to calls that were sent together with another one, which has its own."""
-    loop = asyncio.get_running_loop()
     while companions:
         reply = await worker.receive()
         is_answer = reply.status not in (NEEDS_ISOLATION, NEEDS_DEVICE, NEEDS_ROOM)
         companion = companions.pop(0)
-        companion.usage.end(loop.time())
+        companion.usage.end(monotonic())
         companion.settle(reply if is_answer else Stranded())
 
 
