@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "service/pullback_service/access": ({"pydantic", "pullback_schemas"}, {"access", "settings", "workers.base"}),
     "service/pullback_service/telemetry": (
         {"prometheus_client", "opentelemetry", "pythonjsonlogger", "pullback_schemas"},
-        {"", "telemetry", "settings", "workers.base"},
+        {"", "telemetry", "access", "settings", "workers.base"},
     ),
     "service/pullback_service/protocols": (
         {

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Mapping
 from time import monotonic
 from types import TracebackType
-from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -21,23 +20,21 @@ CALLERS = 2**16
 """How many callers' allowances are kept, the latest."""
 
 
-class Credentials(NamedTuple):
-    """The headers that may hold a key, as they came."""
+Headers = Mapping[bytes, bytes]
 
-    authorization: bytes | None = None
-    x_api_key: bytes | None = None
 
-    def key(self) -> bytes | None:
-        """The key, if there is one in a form that is known. Somebody in between may have set Authorization."""
-        if self.x_api_key is not None:
-            return self.x_api_key.strip()
-        scheme, _, value = (self.authorization or b"").strip().partition(b" ")
-        match scheme.lower():
-            case b"bearer":
-                return value.strip()
-            case b"basic":
-                return _password(value.strip())
-        return None
+def key_in(headers: Headers) -> bytes | None:
+    """The key, if there is one in a form that is known. Somebody in between may have set Authorization."""
+    own = headers.get(b"x-api-key")
+    if own is not None:
+        return own.strip()
+    scheme, _, value = headers.get(b"authorization", b"").strip().partition(b" ")
+    match scheme.lower():
+        case b"bearer":
+            return value.strip()
+        case b"basic":
+            return _password(value.strip())
+    return None
 
 
 def _password(value: bytes) -> bytes | None:
@@ -49,47 +46,41 @@ def _password(value: bytes) -> bytes | None:
     return password or name
 
 
-class Guest(NamedTuple):
-    """Who comes: the name of their key, who they are among those that take turns, and what they may ask for."""
-
-    key: str | None
-    caller: str
-    allowance: Allowance | None
-
-
 class Visit:
-    """A request that comes in, until it is done."""
+    """A request that comes in, until it is done. It costs what `usage` tells in the end."""
 
-    __slots__ = ("_allowance", "_clock", "_headers", "caller", "key", "usage")
+    __slots__ = ("_allowance", "caller", "key", "usage")
 
-    def __init__(self, guest: Guest, usage: Usage, headers: list[Header], clock: Callable[[], float]) -> None:
-        self.key, self.caller, self._allowance = guest
+    def __init__(self, key: str | None, caller: str, usage: Usage, allowance: Allowance | None) -> None:
+        self.key = key
+        """The name of its key."""
+        self.caller = caller
+        """Who takes turns with others: the holder of a key, or an address."""
         self.usage = usage
-        self._headers, self._clock = headers, clock
+        self._allowance = allowance
 
     def __enter__(self) -> Visit:
         """Raises QuotaExceeded."""
         if self._allowance is not None:
-            now = self._clock()
-            try:
-                self._allowance.admit(now)
-            finally:
-                self._headers += self._allowance.headers(now)
+            self._allowance.admit(monotonic())
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         if self._allowance is not None:
-            self._allowance.leave(self.usage.computed_s, self._clock())
+            self._allowance.leave(self.usage.computed_s, monotonic())
+
+    def quota_headers(self) -> list[Header]:
+        """What its answer tells of its quota."""
+        return [] if self._allowance is None else self._allowance.headers(monotonic())
 
 
 class Gate:
     """Lets requests in by their key, if keys are needed, and within a quota, if there is one."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Raises BadKeysError."""
         self._keys = Keys(settings)
         self._quota = settings.quota
-        self._clock = clock
         self._allowances: LRUCache[str, Allowance] = LRUCache(CALLERS)
 
     @property
@@ -97,23 +88,17 @@ class Gate:
         """Whether nobody comes in without one."""
         return self._keys.are_needed
 
-    def visit(self, credentials: Credentials, address: str, usage: Usage, headers: list[Header]) -> Visit:
-        """A visit by whoever has this key, or comes from this address. Raises Unauthorized.
-
-        It costs what `usage` tells in the end; `headers` are what its answer tells of its quota.
-        """
-        return Visit(self._guest(credentials, address), usage, headers, self._clock)
-
-    def _guest(self, credentials: Credentials, address: str) -> Guest:
+    def visit(self, headers: Headers, address: str, usage: Usage) -> Visit:
+        """A visit by whoever has the key in these headers, or comes from this address. Raises Unauthorized."""
         if not self._keys.are_needed:
-            return Guest(None, address, self._allowance(address, self._quota))
-        name, quota = self.holder(credentials)
+            return Visit(None, address, usage, self._allowance(address, self._quota))
+        name, quota = self.holder(headers)
         caller = f"key {name}"
-        return Guest(name, caller, self._allowance(caller, quota))
+        return Visit(name, caller, usage, self._allowance(caller, quota))
 
-    def holder(self, credentials: Credentials) -> Holder:
-        """Whose key it is. Raises Unauthorized."""
-        key = credentials.key()
+    def holder(self, headers: Headers) -> Holder:
+        """Whose key is in these headers. Raises Unauthorized."""
+        key = key_in(headers)
         holder = None if key is None else self._keys.holder(key)
         if holder is None:
             raise Unauthorized(
@@ -124,9 +109,9 @@ class Gate:
         return holder
 
     def _allowance(self, caller: str, quota: Quota) -> Allowance | None:
-        if quota == NO_QUOTA:
+        if quota is NO_QUOTA or quota == NO_QUOTA:
             return None
         known = self._allowances.get(caller)
         if known is None or known.quota != quota:
-            self._allowances[caller] = known = Allowance(quota, self._clock())
+            self._allowances[caller] = known = Allowance(quota, monotonic())
         return known

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pullback_service.access.quotas import Header
 from pullback_service.http.operations import OPERATIONS
-from pullback_service.telemetry.record import Header, Record
+from pullback_service.telemetry.record import Record
 from pullback_service.telemetry.reporters import Reporters
 
 RECORD = "pullback"
@@ -22,13 +23,12 @@ LABELS = {
 }
 OPERATOR = "/v1/ops/"
 
-SAFETY: list[Header] = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-]
+NO_GUESS: Header = (b"x-content-type-options", b"nosniff")
 NO_CONTENT: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 """An answer is data: whatever stands in it, no browser is to run or show it."""
+
+NO_STORE: Header = (b"cache-control", b"no-store")
+"""For GET: an answer to a POST that does not say how long it is fresh may not be stored anyway (RFC 9110, 9.3.3)."""
 
 
 def record_of(scope: Scope) -> Record:
@@ -50,7 +50,7 @@ class Edge:
             await self._inner(scope, receive, send)
             return
         record = scope[RECORD] = Record(scope, _label(scope["path"]))
-        self._reporters.begin(record, scope["headers"])
+        self._reporters.begin(record)
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -74,7 +74,14 @@ def _label(path: str) -> str:
 
 def _start(record: Record, message: Message) -> None:
     record.status = message["status"]
-    headers = [*message.get("headers", ()), (b"x-request-id", record.request_id), *SAFETY, *record.headers]
+    headers = message["headers"] = [
+        *message.get("headers", ()),
+        (b"x-request-id", record.request_id),
+        NO_GUESS,
+        *record.headers,
+        *record.quota_headers(),
+    ]
     if record.operation != "docs":
         headers.append(NO_CONTENT)
-    message["headers"] = headers
+    if record.method != "POST":
+        headers.append(NO_STORE)

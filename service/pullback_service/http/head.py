@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from starlette.types import Scope
-
-from pullback_service.access.gate import Credentials
 
 MAX_ADDRESS = 64
 
@@ -21,32 +19,30 @@ class Media(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The headers that matter, and the client's address."""
+    """The headers that matter to how a request is answered."""
 
     media: Media
     content_length: bytes | None
     timeout: bytes | None
-    credentials: Credentials
-    address: str
 
     @classmethod
-    def of(cls, scope: Scope, proxies: Container[str] = ()) -> Head:
-        """Read from an ASGI scope. Of a header that came twice, the last one counts.
-
-        `proxies` are addresses that are believed about whom they speak for.
-        """
-        sent = dict(scope["headers"]).get
-        client = scope.get("client")
-        address = client[0] if client else ""
-        if address in proxies and (forwarded := sent(b"x-forwarded-for")):
-            address = _client(forwarded.decode("latin-1"), proxies)
+    def of(cls, headers: Mapping[bytes, bytes]) -> Head:
+        """Read from a request's headers."""
+        sent = headers.get
         return cls(
             Media(sent(b"content-type"), sent(b"content-encoding"), sent(b"accept")),
             sent(b"content-length"),
             sent(b"pullback-timeout"),
-            Credentials(sent(b"authorization"), sent(b"x-api-key")),
-            address,
         )
+
+
+def address_of(scope: Scope, headers: Mapping[bytes, bytes], proxies: Container[str]) -> str:
+    """Whence a request comes. `proxies` are addresses that are believed about whom they speak for."""
+    client = scope.get("client")
+    address: str = client[0] if client else ""
+    if address in proxies and (forwarded := headers.get(b"x-forwarded-for")):
+        return _client(forwarded.decode("latin-1"), proxies)
+    return address
 
 
 def _client(forwarded: str, proxies: Container[str]) -> str:

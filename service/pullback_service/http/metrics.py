@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pullback_service.access.gate import Gate
-from pullback_service.http.head import Head
+from pullback_service.http.edge import record_of
 from pullback_service.settings import Settings
 from pullback_service.telemetry.metrics import Metrics
 
@@ -20,7 +20,7 @@ def metrics_router(metrics: Metrics, gate: Gate, settings: Settings) -> APIRoute
     async def scrape(request: Request) -> Response:
         """What Prometheus collects."""
         if gate.needs_keys and settings.metrics == "key":
-            gate.holder(Head.of(request.scope).credentials)
+            gate.holder(record_of(request.scope).asked)
         text, content_type = metrics.written(request.headers.get("accept", ""))
         return Response(text, media_type=content_type)
 

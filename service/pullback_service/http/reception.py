@@ -6,7 +6,7 @@ from starlette.types import Scope
 
 from pullback_service.access.gate import Gate, Visit
 from pullback_service.http.edge import record_of
-from pullback_service.http.head import Head
+from pullback_service.http.head import Head, address_of
 from pullback_service.http.terms import timeout_of
 from pullback_service.settings import Settings
 from pullback_service.workers.base import Terms
@@ -22,10 +22,10 @@ class Reception:
 
     def greet(self, scope: Scope) -> tuple[Head, Visit]:
         """The request's head, and its visit, which is yet to be entered. Raises Unauthorized."""
-        head, record = Head.of(scope, self._proxies), record_of(scope)
-        visit = self._gate.visit(head.credentials, head.address, record.usage, record.headers)
-        record.key = visit.key
-        return head, visit
+        record = record_of(scope)
+        headers = record.asked
+        record.visit = visit = self._gate.visit(headers, address_of(scope, headers, self._proxies), record.usage)
+        return Head.of(headers), visit
 
     def terms(self, head: Head, visit: Visit) -> Terms:
         """On what terms it is answered. Raises InvalidField."""

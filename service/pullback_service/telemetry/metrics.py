@@ -1,11 +1,17 @@
-"""Numbers for Prometheus."""
+"""Numbers for Prometheus: what is counted of requests, and what workers tell when they are asked.
+
+The library's own counters and histograms would take a tenth of all that a small request costs; it writes these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -15,74 +21,120 @@ from pullback_schemas.problems import problem_classes
 from pullback_service.telemetry.record import Record
 from pullback_service.workers.base import AbstractWorkers
 
-PHASES = {"queue", "decode", "plan", "forward", "backward", "forward_backward", "encode"}
-"""Those with a label of their own; what is done for single operations is told together."""
+PHASES = ("queue", "decode", "plan", "forward", "backward", "forward_backward", "encode")
+"""Those with a label of their own; what is done for single operations is told together, as REST."""
 
-CODES = frozenset(problem_classes())
 REST = "derivatives"
-SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 60)
+TOGETHER = 256
+CODES = frozenset(problem_classes())
+BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 60)
 
 
-class Metrics:
-    """What is counted of requests, and what workers tell when they are asked."""
+class Times:
+    """How many took how long: the seconds between each two bounds, and of all."""
+
+    __slots__ = ("_counts", "_seconds")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._seconds = 0.0
+
+    def add(self, seconds: list[float]) -> None:
+        """These too."""
+        seconds.sort()
+        within = 0
+        for index, bound in enumerate(BOUNDS):
+            before, within = within, bisect_right(seconds, bound, within)
+            self._counts[index] += within - before
+        self._counts[-1] += len(seconds) - within
+        self._seconds += sum(seconds)
+
+    def write(self, into: HistogramMetricFamily, label: str) -> None:
+        """All of them so far."""
+        upper = [*map(str, BOUNDS), "+Inf"]
+        into.add_metric([label], list(zip(upper, accumulate(self._counts), strict=True)), self._seconds)
+
+
+class Metrics(Collector):
+    """All that Prometheus is told."""
 
     def __init__(self, workers: AbstractWorkers) -> None:
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        registry.register(_Workers(workers))
-        self._requests = Counter(
-            "pullback_requests",
-            "Requests that were answered",
-            ["operation", "status", "protocol"],
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "pullback_request_seconds",
-            "From a request's head to the end of its answer",
-            ["operation"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._phases = Histogram(
-            "pullback_phase_seconds",
-            "Phases of requests: the wait for a worker, and what it did",
-            ["phase"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._refusals = Counter("pullback_refusals", "Problems that were answered", ["code"], registry=registry)
-        self._received = Counter("pullback_received_bytes", "Bytes of requests' bodies", registry=registry)
-        self._sent = Counter("pullback_sent_bytes", "Bytes of answers' bodies", registry=registry)
-        self._running = Gauge("pullback_requests_in_progress", "Requests without a whole answer", registry=registry)
+        self._workers = workers
+        self._registry = CollectorRegistry()
+        self._requests: Counter[tuple[str, int, str]] = Counter()
+        self._seconds: defaultdict[str, Times] = defaultdict(Times)
+        self._phases: defaultdict[str, Times] = defaultdict(Times)
+        self._told: list[Record] = []
+        self._refusals: Counter[str] = Counter()
+        self._received = self._sent = self._running = 0
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
 
     def begin(self) -> None:
         """A request has come."""
-        self._running.inc()
+        self._running += 1
 
     def end(self, record: Record) -> None:
         """It is over."""
-        self._running.dec()
-        self._requests.labels(record.operation, str(record.status), record.protocol).inc()
-        self._seconds.labels(record.operation).observe(record.seconds)
-        for phase, seconds in record.phases():
-            self._phases.labels(phase if phase in PHASES else REST).observe(seconds)
-        if record.code is not None:
-            self._refusals.labels(record.code if record.code in CODES else "unknown").inc()
-        self._received.inc(record.received)
-        self._sent.inc(record.sent)
+        self._running -= 1
+        self._told.append(record)
+        if len(self._told) >= TOGETHER:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Many at a time cost a third of what they cost one by one."""
+        told, self._told = self._told, []
+        self._requests.update((record.operation, record.status, record.protocol) for record in told)
+        self._refusals.update(record.code if record.code in CODES else "unknown" for record in told if record.code)
+        self._received += sum(record.received for record in told)
+        self._sent += sum(record.sent for record in told)
+        seconds: defaultdict[str, list[float]] = defaultdict(list)
+        phases: defaultdict[str, list[float]] = defaultdict(list)
+        for record in told:
+            seconds[record.operation].append(record.seconds)
+            for phase, took in record.phases():
+                phases[phase].append(took)
+        for operation, found in seconds.items():
+            self._seconds[operation].add(found)
+        for phase, found in phases.items():
+            self._phases[phase if phase in PHASES else REST].add(found)
 
     def written(self, accept: str) -> tuple[bytes, str]:
         """All of it in the format that is accepted, and its content type."""
         write, content_type = choose_encoder(accept)
         return write(self._registry), content_type
 
-
-class _Workers(Collector):
-    def __init__(self, workers: AbstractWorkers) -> None:
-        self._workers = workers
-
     @override
     def collect(self) -> Iterator[Metric]:
+        self._add_up()
+        yield from self._of_requests()
+        yield from self._of_workers()
+
+    def _of_requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "pullback_requests", "Requests that were answered", labels=["operation", "status", "protocol"]
+        )
+        for (operation, status, protocol), count in self._requests.items():
+            requests.add_metric([operation, str(status), protocol], count)
+        yield requests
+        yield _times(
+            "pullback_request_seconds",
+            "From a request's head to the end of its answer",
+            "operation",
+            self._seconds.items(),
+        )
+        yield _times(
+            "pullback_phase_seconds", "Phases: the wait for a worker, what it did", "phase", self._phases.items()
+        )
+        refusals = CounterMetricFamily("pullback_refusals", "Problems that were answered", labels=["code"])
+        for code, count in self._refusals.items():
+            refusals.add_metric([code], count)
+        yield refusals
+        yield CounterMetricFamily("pullback_received_bytes", "Bytes of requests' bodies", self._received)
+        yield CounterMetricFamily("pullback_sent_bytes", "Bytes of answers' bodies", self._sent)
+        yield GaugeMetricFamily("pullback_requests_in_progress", "Requests without a whole answer", self._running)
+
+    def _of_workers(self) -> Iterator[Metric]:
         counts = self._workers.counts()
         yield GaugeMetricFamily("pullback_queue_waiting", "Requests that wait for a worker", counts["waiting"])
         up = GaugeMetricFamily("pullback_workers", "Worker processes", labels=["state"])
@@ -96,3 +148,10 @@ class _Workers(Collector):
         yield memory
         is_ready = self._workers.readiness().status == "ok"
         yield GaugeMetricFamily("pullback_ready", "Whether a request would be taken now", is_ready)
+
+
+def _times(name: str, told: str, label: str, found: Iterable[tuple[str, Times]]) -> Metric:
+    family = HistogramMetricFamily(name, told, labels=[label])
+    for value, times in found:
+        times.write(family, value)
+    return family

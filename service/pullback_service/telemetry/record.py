@@ -1,22 +1,20 @@
-"""What is told of a request: by metrics, logs and traces, and by its answer's headers. Never a key or a number of it.
-
-Standard library only.
-"""
+"""What is told of a request, by metrics, logs, traces and its answer's headers: never a key, never a number of it."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-import time
+from collections.abc import Mapping
 from itertools import count
+from time import monotonic
 from typing import Any
 
+from pullback_service.access.gate import Visit
+from pullback_service.access.quotas import Header
 from pullback_service.workers.base import Reply, Usage
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
-"""W3C Trace Context, level 1."""
-
 CODE = re.compile(rb'"code": ?"([a-z0-9_]{1,64})"')
 PHASE = ";dur="
 CLIENT_GONE = 499
@@ -24,74 +22,71 @@ CLIENT_GONE = 499
 
 MAX_PATH = 256
 
-_OWN = os.urandom(6).hex()
-_numbers = count(1)
+log = logging.getLogger(__name__)
 
-Header = tuple[bytes, bytes]
+_OWN = os.urandom(6).hex().encode()
+_numbers = count(1)
 
 
 class Record:
     """One request, from its head to the end of its answer; whoever learns more of it writes it down here."""
 
-    __slots__ = (
-        "_clock",
-        "began_at",
-        "code",
-        "graph",
-        "headers",
-        "key",
-        "method",
-        "operation",
-        "path",
-        "protocol",
-        "received",
-        "request_id",
-        "seconds",
-        "sent",
-        "server_timing",
-        "span",
-        "status",
-        "trace_id",
-        "usage",
-    )
+    protocol = "none"
+    """How the body is written."""
+
+    visit: Visit | None = None
+    """The caller's, once it is known who calls."""
+
+    status = CLIENT_GONE
+    """The answer's; CLIENT_GONE where nobody waited for it."""
+
+    code: str | None = None
+    """The problem's, if the answer is one."""
+
+    graph = b""
+    server_timing = ""
+    received = sent = 0
+    """The bytes of the bodies."""
+
+    seconds = 0.0
+    """How long it took, once it is over."""
+
+    trace_id: str | None = None
+    span: Any = None
 
     def __init__(self, scope: Any, operation: str) -> None:
-        self.method: str = scope["method"]
-        self.path = scope["raw_path"][:MAX_PATH].decode("ascii", "backslashreplace")
-        """As it was sent, without the query."""
         self.operation = operation
-        self.protocol = "none"
-        """How the body is written."""
-        self.key: str | None = None
-        """The name of the caller's key."""
-        self.status = CLIENT_GONE
-        """The answer's; CLIENT_GONE where nobody waited for it."""
-        self.code: str | None = None
-        """The problem's, if the answer is one."""
-        self.graph = b""
-        self.server_timing = ""
-        self.received = self.sent = 0
-        """The bytes of the bodies."""
-        self.usage = Usage()
+        self.method: str = scope["method"]
+        self.asked: Mapping[bytes, bytes] = dict(scope["headers"])
+        """The request's headers. Of one that came twice, the last counts."""
+
         self.headers: list[Header] = []
         """What the answer tells besides."""
-        self.trace_id: str | None = None
-        self.span: Any = None
-        self.request_id = self._named(scope["headers"])
-        self.began_at = time.monotonic()
-        self.seconds = 0.0
-        """How long it took, once it is over."""
 
-    def _named(self, headers: list[Header]) -> bytes:
+        self.usage = Usage()
+        self.began_at = monotonic()
+        self._raw_path: bytes = scope["raw_path"]
+        own = self.asked.get(b"x-request-id")
+        self.request_id = own if own and REQUEST_ID.fullmatch(own) else b"%s-%x" % (_OWN, next(_numbers))
         """The request's name: the caller's own for it, if it is a sane one."""
-        for name, value in headers:
-            if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-                return value
-        return b"%s-%x" % (_OWN.encode(), next(_numbers))
+
+    @property
+    def path(self) -> str:
+        """As it was sent, without the query."""
+        return self._raw_path[:MAX_PATH].decode("ascii", "backslashreplace")
+
+    @property
+    def key(self) -> str | None:
+        """The name of the caller's key."""
+        return None if self.visit is None else self.visit.key
+
+    def quota_headers(self) -> list[Header]:
+        """What the answer tells of the caller's quota."""
+        return [] if self.visit is None else self.visit.quota_headers()
 
     def end(self) -> None:
         """It is over."""
-        self.seconds = time.monotonic() - self.began_at
+        self.seconds = monotonic() - self.began_at
 
     def tell_of(self, reply: Reply) -> None:
         """A worker has answered it."""
@@ -104,11 +99,12 @@ class Record:
 
     def phases(self) -> list[tuple[str, float]]:
         """The seconds of each phase that it came through, in their order."""
-        found = []
         began = self.usage.began_at
-        if began is not None:
-            found.append(("queue", began - self.began_at))
-        for part in self.server_timing.split(", ") if self.server_timing else ():
-            phase, _, milliseconds = part.partition(PHASE)
-            found.append((phase, float(milliseconds) * 1e-3))
+        found = [] if began is None else [("queue", began - self.began_at)]
+        try:
+            for part in self.server_timing.split(", ") if self.server_timing else ():
+                phase, milliseconds = part.split(PHASE)
+                found.append((phase, float(milliseconds) * 1e-3))
+        except ValueError:
+            log.warning("a worker tells of its phases in another way")
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pullback_service.telemetry.logs import AccessLog
 from pullback_service.telemetry.metrics import Metrics
-from pullback_service.telemetry.record import Header, Record
+from pullback_service.telemetry.record import Record
 from pullback_service.telemetry.traces import Traces, trace_id_of
 
 
@@ -14,13 +14,13 @@ class Reporters:
     def __init__(self, metrics: Metrics, log: AccessLog, traces: Traces | None) -> None:
         self._metrics, self._log, self._traces = metrics, log, traces
 
-    def begin(self, record: Record, headers: list[Header]) -> None:
+    def begin(self, record: Record) -> None:
         """A request has come."""
         self._metrics.begin()
         if self._traces is None:
-            record.trace_id = trace_id_of(headers)
+            record.trace_id = trace_id_of(record)
         else:
-            self._traces.begin(record, headers)
+            self._traces.begin(record)
 
     def end(self, record: Record) -> None:
         """It is over."""

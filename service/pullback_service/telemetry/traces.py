@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pullback_service import __version__
-from pullback_service.telemetry.record import TRACEPARENT, Header, Record
+from pullback_service.telemetry.record import Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
+
+TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""W3C Trace Context, level 1."""
 
 PROTOCOL = "http/protobuf"
 FAILED = 500
@@ -21,13 +25,11 @@ FAILED = 500
 log = logging.getLogger(__name__)
 
 
-def trace_id_of(headers: list[Header]) -> str | None:
-    """The trace that the request is part of, as its caller says (W3C Trace Context)."""
-    for name, value in headers:
-        if name == b"traceparent":
-            found = TRACEPARENT.fullmatch(value)
-            return found[1].decode() if found else None
-    return None
+def trace_id_of(record: Record) -> str | None:
+    """The trace that the request is part of, as its caller says."""
+    said = record.asked.get(b"traceparent")
+    found = TRACEPARENT.fullmatch(said) if said is not None else None
+    return found[1].decode() if found else None
 
 
 class TracingUnavailable(ImportError):
@@ -53,11 +55,11 @@ class Traces:
         self._tracer = provider.get_tracer("pullback", __version__)
         self._contexts = TraceContextTextMapPropagator()
 
-    def begin(self, record: Record, headers: list[Header]) -> None:
+    def begin(self, record: Record) -> None:
         """A request has come, perhaps as part of a trace."""
         from opentelemetry.trace import SpanKind, format_trace_id
 
-        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in record.asked.items()}
         context = self._contexts.extract(sent)
         name = f"{record.method} {record.operation}"
         record.span = span = self._tracer.start_span(name, context, SpanKind.SERVER)
