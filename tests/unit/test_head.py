@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pullback_service.addresses import Addresses
-from pullback_service.http.head import Head
+from pullback_service.http.head import address_of
 
 PROXIES = Addresses.read("127.0.0.1, 10.0.0.0/8, fd00::/8")
 
@@ -28,5 +28,5 @@ PROXIES = Addresses.read("127.0.0.1, 10.0.0.0/8, fd00::/8")
     ],
 )
 def test_a_proxy_is_believed_about_whom_it_speaks_for_and_nobody_else_is(client, forwarded, address):
-    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
-    assert Head.of({"headers": headers, "client": (client, 1234)}, PROXIES).address == address
+    headers = {b"x-forwarded-for": forwarded.encode()} if forwarded else {}
+    assert address_of({"client": (client, 1234)}, headers, PROXIES) == address
