@@ -29,9 +29,6 @@ from pullback_service.telemetry.logs import configure_logging
 from pullback_service.telemetry.traces import TracingUnavailable
 from pullback_service.workers.base import AbstractWorkers
 
-KEEP_ALIVE_S = 65
-"""Longer than the idle time of common clients and proxies, so that it is they who close."""
-
 CLIENTS = ("PULLBACK_BASE_URL",)
 """What the client alone reads from the same environment."""
 
@@ -72,12 +69,13 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=connection_class(settings.head_timeout_s),
+        http=connection_class(settings),
+        ws="none",
         log_config=None,
         access_log=False,
         proxy_headers=False,  # http/head.py reads those, more cheaply
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=math.ceil(settings.grace_s) + LAST_WORDS_S,
     )
     server = DrainingServer(config, workers, settings)

@@ -79,6 +79,7 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Ap
         description="Exact derivatives of op graphs, over HTTP.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # they would lead wherever the Host header says
     )
     gate = Gate(settings)
     reception = Reception(gate, settings)

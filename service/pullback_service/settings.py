@@ -98,6 +98,13 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(
         default=300, gt=0, description="longest time in which a body arrives, or a large answer is read"
     )
+    keep_alive_s: int = Field(
+        default=65, ge=1, description="how long a connection stays open that asks nothing; longer than clients wait"
+    )
+    max_connections: int = Field(default=4096, ge=1, description="connections that are open at one time")
+    max_connections_per_client: int = Field(
+        default=512, ge=1, description="of these from one address, or network of IPv6 (/64); trusted proxies are exempt"
+    )
     max_waiting: int = Field(default=256, ge=0, description="requests that may wait for a worker")
     max_body_bytes: int = Field(default=256 * 2**20, ge=1, description="bytes of one request's body, inflated or not")
     max_held_bytes: int = Field(

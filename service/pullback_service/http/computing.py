@@ -24,7 +24,8 @@ from pullback_service.telemetry.record import CLIENT_GONE
 from pullback_service.workers.base import AbstractWorkers, Call
 
 PROTOCOLS = {form: form.name.lower() for form in Form}
-ADDRESSES = {f"/v1/{operation}": operation for operation in OPERATIONS}
+ADDRESSES = {f"/v1/{operation}".encode(): operation for operation in OPERATIONS}
+"""As they stand in a request's line: `/v1%2fbackward`, which a proxy may take for another address, is none."""
 
 
 class Computing:
@@ -87,7 +88,7 @@ class Application(FastAPI):
 
     async def dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What stands behind the edge."""
-        operation = ADDRESSES.get(scope["path"]) if scope["type"] == "http" else None
+        operation = ADDRESSES.get(scope["raw_path"]) if scope["type"] == "http" else None
         if operation is None:
             await super().__call__(scope, receive, send)
         else:

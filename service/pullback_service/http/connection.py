@@ -1,53 +1,87 @@
-"""A connection as uvicorn has it, with bounds on a request's head, in bytes and in time; problems are told as such."""
+"""A connection as uvicorn has it, with bounds on what it may send and how long; problems are told as such."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from http import HTTPStatus
 
+import httptools
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pullback_schemas.problems import HeadTimeout, HeadTooLarge, NotHttp, ProblemError, describe
-from pullback_service.http.problems import PROBLEM_JSON
+from pullback_schemas.problems import Busy, HeadTimeout, HeadTooLarge, NotHttp, ProblemError, describe
+from pullback_service.http import framing
+from pullback_service.http.limits import ConnectionLimits
+from pullback_service.http.problems import PROBLEM_JSON, RETRY_AFTER_S
+from pullback_service.settings import Settings
 
 MAX_HEAD_BYTES = 2**16
+MAX_HEADERS = 256
+MAX_PIPELINED = 16
+"""Requests that wait behind the one that is answered; the connection ends after them."""
+
+MAX_REFUSED = 64
+"""Refused connections that are told so at one time; others are just closed."""
+
+LINGER_S = 1.0
+"""How long the last answer may be read before a connection ends. To end at once could take it from the client."""
+
 ABORT = "abort"
 """The connection's state has, under this name, what ends it without waiting for the client."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn itself takes a head of any size, for as long as it likes to take.
+    """uvicorn itself takes a head of any size, for as long as it likes to take, and as many requests as are sent.
 
     A timer runs from the start, and whenever something came and no request is under way, until a head is complete.
     """
 
     head_timeout_s: float
+    unread_timeout_s: float
+    limits: ConnectionLimits
+    refused: set[Connection]
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._is_in_head = True
-        self._begun = self._head_bytes = self._trailer_bytes = 0
-        self._timer: asyncio.TimerHandle | None = self.loop.call_later(self.head_timeout_s, self._give_up)
+        self._is_in_head, self._is_over, self._is_last = True, False, False
+        self._begun = self._head_bytes = self._trailer_bytes = self._fed = 0
+        self._decisive: list[tuple[bytes, bytes]] = []
+        self._counted_as: str | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         # What gives up a client that leaves its answer unread; a close would wait for it.
         self.app_state = {**self.app_state, ABORT: transport.abort}
+        try:
+            self._counted_as = self.limits.admit(self.client[0] if self.client else "")
+        except Busy as error:
+            self._turn_away(error)
+        else:
+            self._start_timer()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self.resume_writing()
+        if self._counted_as is not None:
+            self.limits.leave(self._counted_as)
+        self.refused.discard(self)
         super().connection_lost(exc)
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_over or (self._is_last and not self.cycle.more_body) or self.transport.is_closing():
             return
         begun = self._begun
+        self._fed = self._fed + len(data) if self._is_in_head else len(data)
         super().data_received(data)
+        if self._is_over:
+            return
         if self._is_in_head and self._begun == begun:  # all of it belongs to a head that began before
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(HeadTooLarge(f"The request's head has more than {MAX_HEAD_BYTES:,} bytes."))
+                self._refuse(_head_too_large())
                 return
         if not self._is_answering:
             self._start_timer()
@@ -55,20 +89,28 @@ class Connection(HttpToolsProtocol):
     @override
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._is_in_head:  # of the next request, which began before this answer was complete
+        if self.transport.is_closing():
+            self._end_in(self.unread_timeout_s)
+        elif self._is_in_head:  # of the next request, which began before this answer was complete
             self._start_timer()
 
     @override
     def on_message_begin(self) -> None:
+        if self._is_last:
+            raise NotHttp("More requests came at once than are answered.")
         self._is_in_head = True
         self._begun += 1
         self._head_bytes = self._trailer_bytes = 0
+        self._decisive = []
         super().on_message_begin()
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_in_head:
-            super().on_header(name, value)
+        if self._is_in_head:  # uvicorn's own way costs more, with what is added here
+            header = (name.lower(), value)
+            self.headers.append(header)
+            if header[0] in framing.DECISIVE:
+                self._decisive.append(header)
             return
         self._trailer_bytes += len(name) + len(value)  # nobody reads what follows a body in pieces
         if self._trailer_bytes > MAX_HEAD_BYTES:
@@ -76,16 +118,46 @@ class Connection(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
+        framing.check(self.parser.get_http_version(), self._decisive)
+        self.expect_100_continue = len(self._decisive) > 1 and framing.expects_to_continue(self._decisive)
+        if len(self.headers) > MAX_HEADERS or (self._fed > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES):
+            raise _head_too_large()
+        upgrades = self.parser.should_upgrade()
+        if upgrades and self._has_body:  # the parser would take the body for another protocol's
+            raise NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone.")
         self._is_in_head = False
         self._stop_timer()
-        if self.parser.should_upgrade() and self._has_body:  # the parser would take the body for another protocol's
-            self._refuse(NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone."))
-            return
         super().on_headers_complete()
+        if upgrades or len(self.pipeline) >= MAX_PIPELINED:
+            self._end_after_answers()
 
     @override
     def send_400_response(self, msg: str) -> None:
-        self._refuse(NotHttp(msg))
+        """What the parser made of an exception: one of the callbacks', or its own."""
+        error = sys.exception()
+        if isinstance(error, httptools.HttpParserCallbackError):
+            error = error.__context__
+        self._refuse(error if isinstance(error, ProblemError) else NotHttp(f"The request is not HTTP/1.1: {error}."))
+
+    @override
+    def _unsupported_upgrade_warning(self) -> None:
+        """Not into the log, at every client's wish."""
+
+    @override
+    def timeout_keep_alive_handler(self) -> None:
+        self._close()
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.unread_timeout_s, self.transport.abort)
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     @property
     def _has_body(self) -> bool:
@@ -95,12 +167,15 @@ class Connection(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
     def _give_up(self) -> None:
         self._timer = None
         if self._is_in_head and self._begun:
             self._refuse(HeadTimeout(f"The request's head did not arrive within {self.head_timeout_s:g} s."))
         else:
-            self.transport.close()
+            self._close()
 
     def _start_timer(self) -> None:
         if self._timer is None and not self.transport.is_closing():
@@ -111,20 +186,67 @@ class Connection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _refuse(self, error: ProblemError) -> None:
-        if self._is_answering:  # what is written now would be read as that answer
+    def _turn_away(self, error: Busy) -> None:
+        if len(self.refused) < MAX_REFUSED:
+            self.refused.add(self)
+            self._refuse(error)
+        else:
+            self._is_over = True
             self.transport.abort()
-            return
+
+    def _refuse(self, error: ProblemError) -> None:
+        """Tell of the problem and end the connection, where what is written now would not be read as another answer."""
+        if self._is_answering and not self.cycle.more_body:
+            self._end_after_answers()
+        elif self._is_answering and (self.pipeline or self.cycle.response_started):
+            self.transport.abort()
+        else:
+            self._tell(error)
+
+    def _end_after_answers(self) -> None:
+        """What came whole is answered, and nothing that follows."""
+        self._is_last = True
+        self.cycle.keep_alive = False
+
+    def _tell(self, error: ProblemError) -> None:
+        self._is_over = True
+        if self._is_answering:  # a request whose body went wrong
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         problem = describe(error)
         body = problem.model_dump_json(exclude_none=True).encode()
+        retry = f"retry-after: {RETRY_AFTER_S}\r\n" if problem.status == 503 else ""
         head = (
             f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\ncontent-type: {PROBLEM_JSON}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
+        self.transport.write_eof()
+        self._end_in(LINGER_S)
+
+    def _close(self) -> None:
+        self._is_over = True
         self.transport.close()
+        self._end_in(LINGER_S)
+
+    def _end_in(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
 
 
-def connection_class(head_timeout_s: float) -> type[Connection]:
-    """The class of connections whose heads must arrive in this time."""
-    return type("TimedConnection", (Connection,), {"head_timeout_s": head_timeout_s})
+def _head_too_large() -> HeadTooLarge:
+    return HeadTooLarge(
+        f"The request's head has more than {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} headers.",
+        hint="Send what is large in the body.",
+    )
+
+
+def connection_class(settings: Settings) -> type[Connection]:
+    """The class of one service's connections, with its limits."""
+    own = {
+        "head_timeout_s": settings.head_timeout_s,
+        "unread_timeout_s": settings.body_timeout_s,
+        "limits": ConnectionLimits(settings),
+        "refused": set(),
+    }
+    return type("BoundedConnection", (Connection,), own)
