@@ -22,6 +22,9 @@ GZIP_ONLY = 16 + zlib.MAX_WBITS
 WINDOW_LOG = 23
 """What RFC 9659 lets a sender use: 8 MiB."""
 
+MAX_MEMBERS = 2**14
+"""Parts of a body that are compressed each on its own. Each costs microseconds, though it may have 9 bytes, of nothing."""
+
 
 def inflate(body: Bytes, coding: Coding, max_bytes: int) -> Bytes | bytearray:
     """The body as it was before it was compressed. Raises InvalidCoding, or BodyTooLarge as soon as it is."""
@@ -41,7 +44,7 @@ def inflate(body: Bytes, coding: Coding, max_bytes: int) -> Bytes | bytearray:
 def _gunzip(body: memoryview) -> Iterator[bytes]:
     """Member after member."""
     at = 0
-    while at < len(body) or not at:
+    for _ in range(MAX_MEMBERS):
         member = zlib.decompressobj(GZIP_ONLY)
         while not member.eof:
             fed = body[at : at + PIECE_BYTES]
@@ -51,12 +54,15 @@ def _gunzip(body: memoryview) -> Iterator[bytes]:
                 raise _truncated()
             at += taken
             yield piece
+        if at == len(body):
+            return
+    raise _too_many()
 
 
 def _unzstd(body: memoryview) -> Iterator[bytes]:
     """Frame after frame."""
     at = 0
-    while at < len(body) or not at:
+    for _ in range(MAX_MEMBERS):
         frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG})
         while not frame.eof:
             fed = body[at : at + PIECE_BYTES] if frame.needs_input else b""
@@ -66,6 +72,17 @@ def _unzstd(body: memoryview) -> Iterator[bytes]:
             at += len(fed)
             yield piece
         at -= len(frame.unused_data)
+        if at == len(body):
+            return
+    raise _too_many()
+
+
+def _too_many() -> InvalidCoding:
+    return InvalidCoding(
+        f"The compressed body has more than {MAX_MEMBERS:,} members.",
+        expected=MAX_MEMBERS,
+        hint="Compress the body in one piece.",
+    )
 
 
 def _truncated() -> InvalidCoding:
