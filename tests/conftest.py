@@ -154,3 +154,18 @@ def real_url() -> Iterator[str]:
     process, url = _start(WORKERS="2")
     yield url
     _stop(process)
+
+
+@pytest.fixture
+def own_service(start_service, stop_service) -> Iterator[Callable[..., tuple[int, str]]]:
+    """A service of this test's own, with one worker: `own_service(DEADLINE_S="1")` gives pid and URL."""
+    started = []
+
+    def start(**settings: str) -> tuple[int, str]:
+        process, url = start_service(**{"WORKERS": "1", **settings})
+        started.append(process)
+        return process.pid, url
+
+    yield start
+    for process in started:
+        stop_service(process)

@@ -182,7 +182,9 @@ def test_what_comes_behind_the_last_request_of_a_connection_is_not_answered(real
 
 
 def at(target: str, method: str = "GET") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nhost: x\r\n".encode() + (LENGTH + b"\r\n" + BODY if method == "POST" else b"\r\n")
+    return f"{method} {target} HTTP/1.1\r\nhost: x\r\n".encode() + (
+        LENGTH + b"\r\n" + BODY if method == "POST" else b"\r\n"
+    )
 
 
 ANSWERED = {
@@ -205,7 +207,10 @@ ANSWERED = {
         GET + HOST + CHUNKED + b"\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED),
     ),
     "a length that the connection is to drop": ([200], post(LENGTH + b"connection: content-length\r\n")),
-    "a method in a header": ([405], at("/v1/backward").replace(b"\r\n\r\n", b"\r\nx-http-method-override: POST\r\n\r\n")),
+    "a method in a header": (
+        [405],
+        at("/v1/backward").replace(b"\r\n\r\n", b"\r\nx-http-method-override: POST\r\n\r\n"),
+    ),
     "an address in a header": ([404], at("/no").replace(b"\r\n\r\n", b"\r\nx-original-url: /health/live\r\n\r\n")),
     "an address with its host": ([200], at("http://elsewhere/health/live")),
     "an operation with its host": ([200], at("https://elsewhere:1/v1/backward", "POST")),

@@ -1,11 +1,11 @@
-"""Real services of a test's own, and the processes under them."""
+"""The processes under a real service."""
 
 from __future__ import annotations
 
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,18 +64,3 @@ def await_end() -> Callable[[int], None]:
         assert ended, f"process {pid} ({_name_of(pid)}) lives on"
 
     return wait
-
-
-@pytest.fixture
-def own_service(start_service, stop_service) -> Iterator[Callable[..., tuple[int, str]]]:
-    """A service of this test's own, with one worker: `own_service(DEADLINE_S="1")` gives pid and URL."""
-    started = []
-
-    def start(**settings: str) -> tuple[int, str]:
-        process, url = start_service(**{"WORKERS": "1", **settings})
-        started.append(process)
-        return process.pid, url
-
-    yield start
-    for process in started:
-        stop_service(process)
