@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pullback_schemas.problems import BodyTooLarge, InvalidCoding
 from pullback_service.forms import Coding
-from pullback_service.protocols.codings import inflate
+from pullback_service.protocols.codings import MAX_MEMBERS, inflate
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -116,6 +116,14 @@ def test_a_bomb_costs_no_more_than_the_bound():
         with pytest.raises(BodyTooLarge):
             inflate(bomb, coding, LIMIT)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 2**10
+
+
+@pytest.mark.parametrize("coding", list(COMPRESS))
+def test_members_that_hold_nothing_may_be_many_but_not_without_end(coding):
+    nothing = COMPRESS[coding](b"")
+    assert inflate(nothing * MAX_MEMBERS, Coding(coding), LIMIT) == b""
+    with pytest.raises(InvalidCoding, match="members"):
+        inflate(nothing * (MAX_MEMBERS + 1), Coding(coding), LIMIT)
 
 
 def test_a_window_beyond_what_http_allows_is_refused():

@@ -22,7 +22,7 @@ CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
 LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
 LAST = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 SMUGGLED = b"GET /v1/ops/smuggled HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-"""A request that nobody sent, where the bytes before it are read otherwise than they were meant. Its answer is a 404."""
+"""A request that nobody sent, if the bytes before it are read as they were meant."""
 
 
 class Answer(NamedTuple):

