@@ -23,7 +23,7 @@ WINDOW_LOG = 23
 """What RFC 9659 lets a sender use: 8 MiB."""
 
 MAX_MEMBERS = 2**14
-"""Parts of a body that are compressed each on its own. One costs microseconds, even if it is 9 bytes that hold nothing."""
+"""Parts of a body that are compressed each on its own. One costs microseconds, even if it is 9 bytes for nothing."""
 
 
 def inflate(body: Bytes, coding: Coding, max_bytes: int) -> Bytes | bytearray:
