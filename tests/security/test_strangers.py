@@ -182,7 +182,7 @@ def test_a_header_that_the_service_need_not_understand_changes_no_answer(client,
         if text.isprintable() and text.isascii():
             answer = client.post("/v1/backward", json=sums, headers={name: text})
             assert answer.json()["gradients"]["x"]["data"] == [2.0, 4.0]
-            assert text not in str(answer.headers)
+            assert text not in str([value for key, value in answer.headers.items() if key != "x-request-id"])
 
 
 def test_an_address_that_means_something_elsewhere_leads_nowhere(client, file):

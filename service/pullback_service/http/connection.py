@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pullback_schemas.problems import Busy, HeadTimeout, HeadTooLarge, NotHttp, ProblemError, describe
 from pullback_service.http import framing
+from pullback_service.http.edge import NO_CONTENT, SAFETY
 from pullback_service.http.limits import ConnectionLimits
 from pullback_service.http.problems import PROBLEM_JSON, RETRY_AFTER_S
 from pullback_service.settings import Settings
@@ -215,12 +216,15 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         problem = describe(error)
         body = problem.model_dump_json(exclude_none=True).encode()
-        retry = f"retry-after: {RETRY_AFTER_S}\r\n" if problem.status == 503 else ""
-        head = (
-            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\ncontent-type: {PROBLEM_JSON}\r\n"
-            f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        lines = [
+            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
+            f"content-type: {PROBLEM_JSON}",
+            f"content-length: {len(body)}",
+            "connection: close",
+            *([f"retry-after: {RETRY_AFTER_S}"] if problem.status == 503 else []),
+            *(f"{name.decode()}: {value.decode()}" for name, value in (*SAFETY, NO_CONTENT)),
+        ]
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.write_eof()
         self._end_in(LINGER_S)
 
