@@ -17,6 +17,8 @@ from pullback_service.http.reception import Reception
 from pullback_service.workers.base import AbstractWorkers, Call, Reply
 
 MAX_NAME = 1024
+NAME = {"name": "name", "in": "path", "required": True, "description": "like relu", "schema": {"type": "string"}}
+ONE = documented(OpInfo, statuses=(404,), parameters=(NAME,))
 
 
 class ReplyResponse(Response):
@@ -48,9 +50,9 @@ def catalogue_router(reception: Reception, workers: AbstractWorkers, answers: An
         """The operators that a graph may call."""
         return await answer(request, Call("ops", b""))
 
-    @router.get("/ops/{name}", response_model=None, openapi_extra=documented(OpInfo), operation_id="op")
-    async def op(request: Request, name: str) -> Response:
+    @router.get("/ops/{name}", response_model=None, openapi_extra=ONE, operation_id="op")
+    async def op(request: Request) -> Response:
         """One operator: aliases, and the signature of each overload."""
-        return await answer(request, Call("op", name.encode("utf-8", "replace")[:MAX_NAME]))
+        return await answer(request, Call("op", request.path_params["name"].encode("utf-8", "replace")[:MAX_NAME]))
 
     return router

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pullback_service.access.gate import Gate
 from pullback_service.http.edge import record_of
+from pullback_service.http.operations import problems
 from pullback_service.settings import Settings
 from pullback_service.telemetry.metrics import Metrics
+
+WRITTEN = {"text/plain": {"schema": {"type": "string"}}, "application/openmetrics-text": {"schema": {"type": "string"}}}
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    "200": {"description": "Done", "content": WRITTEN},
+    **problems(400, 401, 408, 431, 500, 503),
+}
 
 
 def metrics_router(metrics: Metrics, gate: Gate, settings: Settings) -> APIRouter:
     """`GET /metrics`, with a key where keys are needed and metrics are not open."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, responses=DOCUMENTED)
     async def scrape(request: Request) -> Response:
         """What Prometheus collects."""
         if gate.needs_keys and settings.metrics == "key":

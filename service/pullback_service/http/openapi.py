@@ -12,6 +12,13 @@ from pullback_schemas.problems import Problem
 from pullback_schemas.results import OpInfo, OpList
 from pullback_service.http.operations import OPERATIONS, paths
 
+KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "the key is the password; any user name"},
+}
+"""The ways to send a key; none is needed where the service has none."""
+
 
 def install_openapi(app: FastAPI) -> None:
     """Let `app` document the models of its raw routes."""
@@ -20,8 +27,10 @@ def install_openapi(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             document["paths"] = {**paths(), **document["paths"]}
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(_models())
+            document["security"] = [{}, *({name: []} for name in KEYS)]
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = KEYS
+            components.setdefault("schemas", {}).update(_models())
             app.openapi_schema = document
         return app.openapi_schema
 

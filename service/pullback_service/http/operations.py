@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pullback_schemas.problems import Problem
+from pullback_schemas.problems import Problem, problem_classes
 from pullback_schemas.requests import (
     BackwardRequest,
     CheckRequest,
@@ -27,7 +27,7 @@ from pullback_schemas.results import (
     JacobianResult,
     JvpResult,
 )
-from pullback_service.forms import Form
+from pullback_service.forms import Coding, Form
 from pullback_service.http.problems import PROBLEM_JSON
 
 OPERATIONS: dict[str, tuple[type[BaseModel], type[BaseModel], str]] = {
@@ -67,21 +67,56 @@ TIMEOUT_PARAMETER = {
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 
+CODING_PARAMETER = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "description": "How the body is compressed",
+    "schema": {"enum": [coding.value for coding in Coding], "default": Coding.IDENTITY.value},
+}
 
-def documented(answered: type[BaseModel], sent: type[BaseModel] | None = None) -> dict[str, Any]:
-    """What /openapi.json says of a route; openapi.py adds the models."""
-    extra: dict[str, Any] = {
-        "parameters": [TIMEOUT_PARAMETER],
-        "responses": {
-            "200": {"description": "Done", "content": {Form.JSON.value: {"schema": _reference(answered)}}},
-            "4XX": {"description": "A problem", "content": {PROBLEM_JSON: {"schema": _reference(Problem)}}},
-        },
+RETRY_AFTER = {"description": "Seconds after which to try again", "schema": {"type": "integer", "minimum": 0}}
+
+COMING_IN = (400, 401, 408, 422, 429, 431, 500, 503, 504)
+"""The statuses of problems that any request for a worker may have; 422 is of its headers."""
+
+WITH_BODY = (406, 413, 415)
+
+
+def documented(
+    answered: type[BaseModel],
+    sent: type[BaseModel] | None = None,
+    *,
+    statuses: tuple[int, ...] = (),
+    parameters: tuple[dict[str, Any], ...] = (),
+) -> dict[str, Any]:
+    """What /openapi.json says of a route; openapi.py adds the models. `statuses` are those of its own problems."""
+    done: dict[str, Any] = {"description": "Done", "content": {Form.JSON.value: {"schema": _reference(answered)}}}
+    if sent is None:
+        return {
+            "parameters": [*parameters, TIMEOUT_PARAMETER],
+            "responses": {"200": done, **problems(*COMING_IN, *statuses)},
+        }
+    done["content"][Form.SAFETENSORS.value] = BINARY
+    schema = {"schema": _reference(sent), "examples": _examples(sent)}
+    return {
+        "parameters": [*parameters, TIMEOUT_PARAMETER, CODING_PARAMETER],
+        "requestBody": {"required": True, "content": {Form.JSON.value: schema, Form.SAFETENSORS.value: BINARY}},
+        "responses": {"200": done, **problems(*COMING_IN, *WITH_BODY, *statuses)},
     }
-    if sent is not None:
-        schema = {"schema": _reference(sent), "examples": _examples(sent)}
-        extra["requestBody"] = {"required": True, "content": {Form.JSON.value: schema, Form.SAFETENSORS.value: BINARY}}
-        extra["responses"]["200"]["content"][Form.SAFETENSORS.value] = BINARY
-    return extra
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The responses that tell of problems with these statuses, each with the codes that it may have."""
+    return {str(status): _problem(status) for status in sorted(statuses)}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    codes = [code for code, kind in problem_classes().items() if kind.status == status]
+    told = {
+        "description": "A problem: " + ", ".join(codes),
+        "content": {PROBLEM_JSON: {"schema": _reference(Problem)}},
+    }
+    return {**told, "headers": {"Retry-After": RETRY_AFTER}} if status in (429, 503, 504) else told
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:
