@@ -33,3 +33,17 @@ def test_links_between_pages_lead_somewhere():
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_test_that_shows_a_claim_about_security_exists():
+    named = re.findall(r"(tests/[a-z_/]+\.py)::(\w+)", (DOCS / "security.md").read_text())
+    assert len(named) > 40
+    for path, name in named:
+        assert f"\ndef {name}(" in (DOCS.parent / path).read_text(), f"{path} has no {name}"
+
+
+def test_every_claim_about_security_names_its_test():
+    page = (DOCS / "security.md").read_text()
+    for table in re.findall(r"^\| claim \| test \|\n\|---\|---\|\n((?:\|.*\n)+)", page, re.MULTILINE):
+        for row in table.splitlines():
+            assert re.search(r"\| tests/[a-z_/]+\.py::\w+ \|$", row), row
