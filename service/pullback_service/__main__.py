@@ -39,6 +39,9 @@ CLOSED = (
     "Set PULLBACK_API_KEY or PULLBACK_API_KEYS_FILE, or PULLBACK_ANONYMOUS=anywhere if everybody may compute here."
 )
 
+OTHER_DESCRIPTORS = 512
+"""What workers, large bodies and refused connections take."""
+
 LAST_WORDS_S = 2
 """What is given up after the grace is told so; then connections are closed."""
 
@@ -56,7 +59,7 @@ def main() -> None:
     _warn_of_unknown_settings(os.environ)
     if settings.workers * settings.torch_threads > (os.cpu_count() or 1):
         logging.getLogger("pullback").warning("there are more workers x threads than cores: each will be slower")
-    _allow_many_connections()
+    _allow_many_connections(settings.max_connections)
     # uvicorn drains on SIGTERM and then raises it again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     workers = create_workers(settings)
@@ -117,10 +120,12 @@ def _warn_of_unknown_settings(names: Iterable[str]) -> None:
             logging.getLogger("pullback").warning("there is no setting %s%s", name, hint)
 
 
-def _allow_many_connections() -> None:
+def _allow_many_connections(count: int) -> None:
     """As many descriptors as the system grants: idle connections are not to keep others out."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if 0 <= most < count + OTHER_DESCRIPTORS:
+        logging.getLogger("pullback").warning("the system grants %d descriptors, too few for %d connections", most, count)
 
 
 class DrainingServer(uvicorn.Server):

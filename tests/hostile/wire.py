@@ -48,7 +48,7 @@ WIRES = [
     wire("a null byte in a header", f"{LENGTH}\r\nx: a\0b"),
     wire("a header without a colon", f"{LENGTH}\r\nnonsense"),
     wire("a header with a blank in its name", f"{LENGTH}\r\nx y: 1"),
-    wire("no version", "", b"", first="POST /v1/backward", code="not_json"),
+    wire("no version", "", b"", first="POST /v1/backward"),
     wire("HTTP 9.9", LENGTH, first="POST /v1/backward HTTP/9.9"),
     wire("no method", LENGTH, first="/v1/backward HTTP/1.1"),
     wire("an unknown method", LENGTH, first="STEAL /v1/backward HTTP/1.1"),
