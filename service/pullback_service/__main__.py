@@ -125,7 +125,7 @@ def _allow_many_connections(count: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if 0 <= most < count + OTHER_DESCRIPTORS:
-        logging.getLogger("pullback").warning("the system grants %d descriptors, too few for %d connections", most, count)
+        logging.getLogger("pullback").warning("%d descriptors are too few for %d connections", most, count)
 
 
 class DrainingServer(uvicorn.Server):
