@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pullback_schemas.problems import Busy, HeadTimeout, HeadTooLarge, NotHttp, ProblemError, describe
 from pullback_service.http import framing
-from pullback_service.http.edge import NO_CONTENT, SAFETY
+from pullback_service.http.edge import NO_CONTENT, NO_GUESS, NO_STORE
 from pullback_service.http.limits import ConnectionLimits
 from pullback_service.http.problems import PROBLEM_JSON, RETRY_AFTER_S
 from pullback_service.settings import Settings
@@ -222,7 +222,7 @@ class Connection(HttpToolsProtocol):
             f"content-length: {len(body)}",
             "connection: close",
             *([f"retry-after: {RETRY_AFTER_S}"] if problem.status == 503 else []),
-            *(f"{name.decode()}: {value.decode()}" for name, value in (*SAFETY, NO_CONTENT)),
+            *(f"{name.decode()}: {value.decode()}" for name, value in (NO_GUESS, NO_STORE, NO_CONTENT)),
         ]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.write_eof()
