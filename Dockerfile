@@ -13,7 +13,6 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # What the wheels need, from their manifests alone: a change of our code leaves this layer as it is.
 FROM python:${PYTHON_VERSION}-slim AS dependencies
-ARG FLAVOUR=cpu
 ARG TORCH_INDEX_URL=""
 WORKDIR /build
 COPY constraints.txt ./
@@ -23,16 +22,18 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$(grep '^torch==' constraints.txt)"
 COPY schemas/pyproject.toml schemas/
 COPY service/pyproject.toml service/
-COPY deploy/requirements.py deploy/check_flavour.py deploy/
+COPY deploy/requirements.py deploy/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python deploy/requirements.py */pyproject.toml >requirements.txt && \
-    python -m pip --python /opt/pullback/bin/python install --constraint constraints.txt --requirement requirements.txt && \
-    /opt/pullback/bin/python deploy/check_flavour.py "$FLAVOUR"
+    python -m pip --python /opt/pullback/bin/python install --constraint constraints.txt --requirement requirements.txt
 # Headers and tests, which nothing reads at run time. torch_shm_manager stays: torch looks for it.
 RUN cd /opt/pullback/lib/python3*/site-packages && \
     rm -rf torch/include torch/test torch/share torch/bin/test_* torch/bin/*Test torch/bin/protoc* && \
     find . -name '*.a' -delete && \
     find numpy sympy networkx mpmath -type d -name tests -prune -exec rm -rf {} +
+ARG FLAVOUR=cpu
+COPY deploy/check_flavour.py deploy/
+RUN /opt/pullback/bin/python -B deploy/check_flavour.py "$FLAVOUR"
 
 FROM python:${PYTHON_VERSION}-slim
 LABEL org.opencontainers.image.title="Pullback" \

@@ -1,4 +1,4 @@
-"""Run while the image is built: is the torch that was installed the one that was asked for?"""
+"""Run while the image is built: the torch that was installed must be of the flavour that was asked for."""
 
 from __future__ import annotations
 
