@@ -10,7 +10,7 @@ import sys
 from http.client import HTTPConnection, HTTPException
 
 TIMEOUT_S = 4
-EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def main(arguments: list[str]) -> int:
@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> int:
     if question not in ("live", "ready") or len(arguments) > 1:
         print("usage: python -m pullback_service.healthcheck [live|ready]", file=sys.stderr)
         return 2
-    host = os.environ.get("PULLBACK_HOST", "127.0.0.1")
-    port = int(os.environ.get("PULLBACK_PORT", "8000"))
+    host = os.environ.get("PULLBACK_HOST") or "127.0.0.1"
+    port = int(os.environ.get("PULLBACK_PORT") or "8000")
     connection = HTTPConnection(EVERYWHERE.get(host, host), port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", f"/health/{question}")

@@ -41,6 +41,8 @@ def problem_in(answer: httpx.Response) -> Problem:
     assert answer.headers["content-type"] == "application/problem+json"
     assert "/" not in answer.headers["server"]
     assert answer.headers["x-request-id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
     problem = Problem.model_validate_json(answer.content)
     kind = problem_classes()[problem.code]
     assert (problem.status, problem.title) == (kind.status, kind.title)
