@@ -121,7 +121,7 @@ def url_of() -> Callable[[str], str]:
     return lambda name: "http://" + docker("port", name, "8000").splitlines()[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ask() -> Callable[..., httpx.Response]:
     """`ask(url)`: the answer to a small request for a gradient."""
 
