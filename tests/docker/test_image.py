@@ -96,3 +96,11 @@ def test_told_to_end_it_finishes_what_runs(image, run_image, url_of, init):
     asking.join()
     assert answers[0].status_code == 200, answers[0].text
     assert inspect(name)["State"]["ExitCode"] == 0
+
+
+def test_a_container_without_memory_left_loses_a_worker_and_not_the_service(run_image, url_of, ask):
+    url = url_of(run_image(*ANYBODY, "--memory", "1g", "--memory-swap", "1g", "--env", "PULLBACK_WORKERS=1"))
+    body = {"graph": "a = zeros([60000000], dtype='float64') + x; b = a + 1; y = (a * b).sum()", "inputs": {"x": 1}}
+    answer = httpx.post(f"{url}/v1/forward", json=body, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (503, "worker_died"), answer.text
+    await_that(lambda: ask(url).status_code == 200, "the next request is answered")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
+import ssl
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from tests.docker.stack import HERE, Stack, await_that, docker, inspect
+from tests.docker.stack import HERE, ROOT, Stack, await_that, docker, inspect, run
 
 from pullback_schemas import Problem
 from pullback_schemas.problems import problem_classes
@@ -202,3 +204,20 @@ def test_nginx_logs_what_it_answers_itself_a_json_line_each(stack):
     line = json.loads(next(line for line in lines if '"looked-for"' in line))
     assert (line["status"], line["path"]) == (404, "/metrics")
     assert not any("not-looked-for" in line or "secret-of-mine" in line for line in lines)
+
+
+def test_tls_is_as_the_documentation_says(start_stack, ask, tmp_path):
+    tmp_path.chmod(0o755)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    done = run(
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", key, "-out", certificate
+    )
+    assert done.returncode == 0, done.stderr
+    key.chmod(0o644)
+    [printed] = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs/deployment.md").read_text(), re.DOTALL)
+    (tmp_path / "tls.conf").write_text(printed)
+    stack = start_stack("tls", PULLBACK_NGINX_EXTRA=str(tmp_path), PULLBACK_NGINX_PORT="8443")
+    trusted = ssl.create_default_context(cafile=certificate)
+    assert ask(stack.url.replace("http:", "https:"), verify=trusted).status_code == 200
+    assert problem_in(ask(stack.url)).code == "not_http"
