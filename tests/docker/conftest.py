@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,13 +49,14 @@ def image() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def images_of_others() -> Iterator[None]:
+def images_of_others(request: pytest.FixtureRequest) -> Iterator[None]:
     """nginx and Prometheus: as they are here, pulled, or stand-ins of the same name, which are removed afterwards."""
     made = []
     for variable, folder in STAND_INS.items():
         name = default_images()[variable]
         if run("docker", "image", "inspect", name).returncode and run("docker", "pull", name).returncode:
-            print(f"\n{name} can be neither found nor pulled: a stand-in takes its place.", file=sys.__stdout__)
+            terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write_line(f"{name} can be neither found nor pulled: a stand-in takes its place.")
             docker("build", "--tag", name, HERE / "stand_ins" / folder, timeout=BUILD_S)
             made.append(name)
     yield
@@ -71,7 +71,9 @@ def start_stack(image, images_of_others, tmp_path_factory) -> Iterator[Callable[
 
     def start(name: str, *files: Path, services: tuple[str, ...] = (), **variables: str) -> Stack:
         folder = tmp_path_factory.mktemp(name)
-        stack = Stack(f"{NAME}-{name}", folder, {"PULLBACK_IMAGE": image, **variables}, files)
+        stack = Stack(
+            f"{NAME}-{name}", folder, {"PULLBACK_IMAGE": image, **variables}, (HERE / "impatient.yml", *files)
+        )
         started.append(stack)
         stack.up(*services)
         return stack
@@ -92,7 +94,7 @@ def stack(start_stack) -> Stack:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_image(image) -> Iterator[Callable[..., str]]:
     """`run_image("-e", "PULLBACK_ANONYMOUS=anywhere")`: the image alone, hardened, ready; its container's name."""
     names = []
@@ -109,13 +111,19 @@ def run_image(image) -> Iterator[Callable[..., str]]:
         docker("rm", "--force", "--volumes", name)
 
 
+@pytest.fixture(scope="session")
+def alone(run_image) -> str:
+    """The image alone, open to anybody: the name of a container that tests may share."""
+    return run_image("--env", "PULLBACK_ANONYMOUS=anywhere")
+
+
 def is_ready(name: str) -> bool:
     state = inspect(name)["State"]
     assert state["Running"], docker("logs", name)
     return run("docker", "exec", name, "python", "-m", "pullback_service.healthcheck").returncode == 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def url_of() -> Callable[[str], str]:
     """Where a container that `run_image` started is published."""
     return lambda name: "http://" + docker("port", name, "8000").splitlines()[0]

@@ -63,25 +63,23 @@ def test_an_unknown_flavour_is_not_built(image):
     assert "it is cpu or cuda" in done.stderr
 
 
-def test_every_fence_stands_under_the_default_profile_of_the_engine(run_image, url_of, ask):
-    url = url_of(run_image(*ANYBODY))
+def test_every_fence_stands_under_the_default_profile_of_the_engine(alone, url_of, ask):
+    url = url_of(alone)
     fences = httpx.get(f"{url}/health/ready").json()["fences"]
     assert fences == {"limits": "on", "no_new_privs": "on", "landlock": "on", "seccomp": "on"}
     assert ask(url).json()["gradients"]["x"]["data"] == [2, 4, 6]
 
 
-def test_its_root_is_read_only_and_it_has_no_capability(run_image):
-    name = run_image(*ANYBODY)
-    assert run("docker", "exec", name, "touch", "/opt/pullback/x").returncode != 0
-    status = dict(line.split(":\t", 1) for line in docker("exec", name, "cat", "/proc/1/status").splitlines())
+def test_its_root_is_read_only_and_it_has_no_capability(alone):
+    assert run("docker", "exec", alone, "touch", "/opt/pullback/x").returncode != 0
+    status = dict(line.split(":\t", 1) for line in docker("exec", alone, "cat", "/proc/1/status").splitlines())
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
 
 
-def test_its_health_check_says_healthy(run_image):
-    name = run_image(*ANYBODY)
-    await_that(lambda: inspect(name)["State"]["Health"]["Status"] == "healthy", "the container is healthy")
+def test_its_health_check_says_healthy(alone):
+    await_that(lambda: inspect(alone)["State"]["Health"]["Status"] == "healthy", "the container is healthy")
 
 
 @pytest.mark.parametrize("init", [True, False], ids=["with an init", "as the first process"])
