@@ -55,8 +55,8 @@ def images_of_others(request: pytest.FixtureRequest) -> Iterator[None]:
     for variable, folder in STAND_INS.items():
         name = default_images()[variable]
         if run("docker", "image", "inspect", name).returncode and run("docker", "pull", name).returncode:
-            terminal = request.config.pluginmanager.get_plugin("terminalreporter")
-            terminal.write_line(f"{name} can be neither found nor pulled: a stand-in takes its place.")
+            with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+                print(f"{name} can be neither found nor pulled: a stand-in takes its place.")
             docker("build", "--tag", name, HERE / "stand_ins" / folder, timeout=BUILD_S)
             made.append(name)
     yield
