@@ -140,3 +140,22 @@ def test_the_profile_for_gpus_has_a_gpu_and_the_flavour_for_it(tmp_path):
 def test_every_choice_of_profiles_is_valid(profiles, file):
     chosen = [word for profile in profiles for word in ("--profile", profile)]
     docker("compose", "--env-file", ROOT / file, *chosen, "config", "--quiet")
+
+
+def test_callers_without_keys_have_a_quota_each_though_all_come_through_nginx(start_stack):
+    stack = start_stack("quota", PULLBACK_COMPUTE_SECONDS_PER_MINUTE="1")
+    path = "/v1/ops/relu"
+    work = {"graph": "y = matrix_power(zeros([2000, 2000]) + x, 7).sum()", "inputs": {"x": 0.5}}
+
+    def is_refused() -> bool:
+        return httpx.get(stack.url + path).status_code == 429
+
+    def has_had_enough() -> bool:
+        httpx.post(f"{stack.url}/v1/forward", json=work, timeout=60)
+        return is_refused()
+
+    await_that(has_had_enough, "this address has used its second")
+    script = f"from urllib.request import urlopen; print(urlopen('http://nginx:8080{path}').status)"
+    another = ("run", "--rm", "--network", f"{stack.name}_outside", "python:3.11-slim", "python", "-c", script)
+    assert docker(*another) == "200"
+    assert is_refused()
