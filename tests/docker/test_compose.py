@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 
 import httpx
 import numpy as np
@@ -15,6 +16,8 @@ from pullback import Client
 
 SERVICES = ["cpu", "nginx"]
 SUITES = ["tests/system/test_docs_run.py", "tests/system/test_examples.py"]
+WORK = {"graph": "y = matrix_power(zeros([2500, 2500]) + x, 7).sum()", "inputs": {"x": 0.5}}
+"""More than a second of a core."""
 ELEMENTS = 13_000_000
 """100 MB of float64."""
 
@@ -97,9 +100,16 @@ def test_a_service_that_is_started_again_is_found(stack, ask):
     await_that(lambda: ask(stack.url).status_code == 200, "requests are answered again")
 
 
-def test_told_to_stop_both_end_by_themselves(start_stack):
-    stack = start_stack("stop")
+def test_told_to_stop_they_finish_what_runs(start_stack):
+    stack, answers = start_stack("stop"), []
+    asking = threading.Thread(
+        target=lambda: answers.append(httpx.post(f"{stack.url}/v1/forward", json=WORK, timeout=60))
+    )
+    asking.start()
+    await_that(lambda: httpx.get(f"{stack.url}/health/ready").json()["workers"]["busy"] == 1, "the request runs")
     stack.compose("stop")
+    asking.join()
+    assert answers[0].status_code == 200, answers[0].text
     assert [inspect(stack.container(service))["State"]["ExitCode"] for service in SERVICES] == [0, 0]
 
 
@@ -145,13 +155,12 @@ def test_every_choice_of_profiles_is_valid(profiles, file):
 def test_callers_without_keys_have_a_quota_each_though_all_come_through_nginx(start_stack):
     stack = start_stack("quota", PULLBACK_COMPUTE_SECONDS_PER_MINUTE="1")
     path = "/v1/ops/relu"
-    work = {"graph": "y = matrix_power(zeros([2000, 2000]) + x, 7).sum()", "inputs": {"x": 0.5}}
 
     def is_refused() -> bool:
         return httpx.get(stack.url + path).status_code == 429
 
     def has_had_enough() -> bool:
-        httpx.post(f"{stack.url}/v1/forward", json=work, timeout=60)
+        httpx.post(f"{stack.url}/v1/forward", json=WORK, timeout=60)
         return is_refused()
 
     await_that(has_had_enough, "this address has used its second")
