@@ -11,13 +11,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := -e ./schemas -e ./client -e ./service[telemetry]
 MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
 
-.PHONY: serve test check format operators conformance fuzz bench bench-derivatives bench-load clean
+.PHONY: serve test docker-test check format operators conformance fuzz bench bench-derivatives bench-load clean
 
 serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
 	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) exec $(BIN)/python -m pullback_service
 
 test: $(VENV)/.development  ## the whole test suite
 	$(BIN)/python -m pytest
+
+docker-test: $(VENV)/.development  ## the image and the compose file, in a real engine
+	$(BIN)/python -m pytest tests/docker
 
 check: $(VENV)/.development  ## lint, format, types
 	$(BIN)/ruff check .

@@ -66,6 +66,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--worker-kind", default="inline", choices=["inline", "processes"], help="where the fixture `service` computes"
     )
+    parser.addoption(
+        "--url", help="a service that is up, for the tests of what is printed, in place of one of their own"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -149,8 +152,11 @@ def stop_service() -> Callable[[subprocess.Popen[str]], int]:
 
 
 @pytest.fixture(scope="session")
-def real_url() -> Iterator[str]:
+def real_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The base URL of a real service with two worker processes."""
+    if given := request.config.getoption("--url"):
+        yield given
+        return
     process, url = _start(WORKERS="2")
     yield url
     _stop(process)
