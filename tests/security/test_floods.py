@@ -51,7 +51,7 @@ def assert_answered(connection: socket.socket) -> None:
 @pytest.fixture(scope="module")
 def hasty_url(start_service: Callable[..., Any], stop_service: Callable[..., int]) -> Iterator[str]:
     """A service that waits for nobody."""
-    process, url = start_service(WORKERS="1", HEAD_TIMEOUT_S="0.5", BODY_TIMEOUT_S="0.5")
+    process, url = start_service(WORKERS="1", HEAD_TIMEOUT_S="2", BODY_TIMEOUT_S="1")
     yield url
     assert stop_service(process) == 0
 
@@ -87,7 +87,7 @@ def test_a_client_that_sends_drop_by_drop_is_given_up(hasty_url, start, drip, co
 
 
 def test_a_body_that_nobody_wants_may_not_drip_for_ever(own_service):
-    _, url = own_service(HEAD_TIMEOUT_S="0.5", MAX_CONNECTIONS="1")
+    _, url = own_service(HEAD_TIMEOUT_S="2", MAX_CONNECTIONS="1")
     with connect(url) as connection:
         connection.sendall(LIVE.replace(b"\r\n\r\n", b"\r\ncontent-length: 100000\r\n\r\n"))
         connection.settimeout(0.02)

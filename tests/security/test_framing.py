@@ -313,7 +313,7 @@ def believed(answers: list[Answer]) -> list[Answer]:
 
 
 def test_no_bytes_whatever_get_more_answers_than_another_reader_sees_requests(start_service, stop_service):
-    process, url = start_service(WORKERS="1", HEAD_TIMEOUT_S="0.1", BODY_TIMEOUT_S="0.1")
+    process, url = start_service(WORKERS="1", HEAD_TIMEOUT_S="2", BODY_TIMEOUT_S="0.2")
 
     @settings(max_examples=300, derandomize=True, deadline=None, database=None)
     @given(st.lists(WELL_FORMED, max_size=2), st.lists(PIECES, max_size=9), st.lists(WELL_FORMED, max_size=2))

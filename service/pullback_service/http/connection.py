@@ -28,6 +28,9 @@ MAX_REFUSED = 64
 LINGER_S = 1.0
 """How long the last answer may be read before a connection ends. To end at once could take it from the client."""
 
+MAX_DISREGARDED = 2**20
+"""What a client may send meanwhile."""
+
 ABORT = "abort"
 """The connection's state has, under this name, what ends it without waiting for the client."""
 
@@ -47,7 +50,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._is_in_head, self._is_over, self._is_last = True, False, False
-        self._begun = self._head_bytes = self._trailer_bytes = self._fed = 0
+        self._begun = self._head_bytes = self._trailer_bytes = self._fed = self._disregarded = 0
         self._decisive: list[tuple[bytes, bytes]] = []
         self._counted_as: str | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -73,6 +76,7 @@ class Connection(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         if self._is_over or (self._is_last and not self.cycle.more_body) or self.transport.is_closing():
+            self._disregard(data)
             return
         begun = self._begun
         self._fed = self._fed + len(data) if self._is_in_head else len(data)
@@ -170,6 +174,11 @@ class Connection(HttpToolsProtocol):
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _disregard(self, data: bytes) -> None:
+        self._disregarded += len(data)
+        if self._is_over and self._disregarded > MAX_DISREGARDED:
+            self.transport.abort()
 
     def _give_up(self) -> None:
         self._timer = None
