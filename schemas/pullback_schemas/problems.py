@@ -219,6 +219,12 @@ class Unauthorized(ProblemError):
     code, title, status = "unauthorized", "A key is needed", 401
 
 
+class CrossSite(ProblemError):
+    """A browser sends what a page of another site makes it send."""
+
+    code, title, status = "cross_site", "Pages of other sites may not call", 403
+
+
 class QuotaExceeded(ProblemError):
     """The caller has asked for more than its quota."""
 

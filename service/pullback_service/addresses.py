@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from typing_extensions import override
 
@@ -38,4 +38,17 @@ class Addresses(Container[str]):
             address = ip_address(text)
         except ValueError:  # a name, or a socket's path
             return False
-        return any(address in network for network in self._networks)
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        return any((mapped or address) in network for network in self._networks)
+
+
+@lru_cache(REMEMBERED)
+def client_of(address: str) -> str:
+    """Who has an address: of IPv6 a whole network of 64 bits, since one client has as many addresses as it likes."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     ),
     "service/pullback_service/http": (
         {"fastapi", "starlette", "uvicorn", "pydantic", "pullback_schemas"},
-        {"http", "access", "telemetry", "forms", "patience", "settings", "workers.base", "workers.shared"},
+        {"http", "access", "addresses", "telemetry", "forms", "patience", "settings", "workers.base", "workers.shared"},
     ),
     "service/pullback_service/access": ({"pydantic", "pullback_schemas"}, {"access", "settings", "workers.base"}),
     "service/pullback_service/telemetry": (

@@ -298,6 +298,20 @@ def test_web_pages_may_call_only_where_they_are_named(own_service):
     assert "X-Request-ID" in answered.headers["access-control-expose-headers"]
 
 
+def test_a_page_of_another_site_cannot_even_make_the_service_compute(own_service):
+    def sent(url: str, **headers: str) -> int:
+        text = json.dumps({"graph": GRAPH, "inputs": {"x": 1}})
+        return httpx.post(f"{url}/v1/backward", content=text, headers=headers).status_code
+
+    foreign = {"sec-fetch-site": "cross-site", "origin": "https://a.example"}
+    _, closed = own_service()
+    assert sent(closed, **foreign) == 403
+    assert sent(closed, **{"sec-fetch-site": "same-origin", "origin": closed}) == 200
+    _, url = own_service(CORS_ORIGINS="https://a.example")
+    assert sent(url, **foreign) == 200
+    assert sent(url, **{**foreign, "origin": "https://b.example"}) == 403
+
+
 @pytest.mark.parametrize("path", ["/v1/backward", "/health/live", "/metrics", "/nowhere", "/openapi.json"])
 def test_no_browser_is_to_run_or_keep_an_answer(real_url, path):
     headers = httpx.get(real_url + path).headers

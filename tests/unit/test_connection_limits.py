@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pullback_schemas.problems import Busy
-from pullback_service.http.limits import ConnectionLimits, client_of
+from pullback_service.addresses import client_of
+from pullback_service.http.limits import ConnectionLimits
 from pullback_service.settings import Settings
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container
-from ipaddress import IPv6Address, ip_address
 
 from pullback_schemas.problems import Busy
+from pullback_service.addresses import client_of
 from pullback_service.settings import Settings
 
 
@@ -39,17 +39,6 @@ class ConnectionLimits:
             self._counts[client] -= 1
             if not self._counts[client]:
                 del self._counts[client]
-
-
-def client_of(address: str) -> str:
-    """Who has an address: of IPv6 a whole network of 64 bits, since one client has as many addresses as it likes."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
 
 
 def _busy(who: str, limit: int) -> Busy:
