@@ -1,0 +1,87 @@
+"""Every fenced block of the documentation is run, by a runner for its language, and says what is so."""
+
+from __future__ import annotations
+
+from shutil import copytree, ignore_patterns
+
+import pytest
+from tests.docs.answers import run_json, run_text
+from tests.docs.configuration import run_toml
+from tests.docs.drawings import run_drawing, run_tree
+from tests.docs.equations import run_equations
+from tests.docs.foreign import run_foreign
+from tests.docs.programs import run_python
+from tests.docs.reading import PAGES, ROOT, Block, Reader, blocks
+from tests.docs.shell import run_shell
+
+from pullback import Client
+
+RUNNERS = {
+    "sh": run_shell,
+    "json": run_json,
+    "text": run_text,
+    "python": run_python,
+    "equations": run_equations,
+    "tree": run_tree,
+    "drawing": run_drawing,
+    "toml": run_toml,
+    "r": run_foreign,
+    "julia": run_foreign,
+    "matlab": run_foreign,
+}
+BLOCKS = {page: blocks(page) for page in PAGES}
+NOT_COPIED = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "tests", "conformance")
+WITH_BLOCKS = [page for page in PAGES if BLOCKS[page]]
+
+
+@pytest.fixture
+def reader(real_url, start_service, stop_service, tmp_path, monkeypatch):
+    folder = copytree(ROOT, tmp_path / "repository", ignore=ignore_patterns(*NOT_COPIED))
+    monkeypatch.chdir(folder)
+    started = []
+
+    def start(settings: dict[str, str]) -> str:
+        names = {name.removeprefix("PULLBACK_"): value for name, value in settings.items()}
+        process, url = start_service(WORKERS="1", **names)
+        started.append(process)
+        return url
+
+    reader = Reader(real_url, folder, start, monkeypatch.setenv)
+    yield reader
+    for value in reader.values.values():
+        if isinstance(value, Client):
+            value.close()
+    for process in started:
+        stop_service(process)
+
+
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=[page.name for page in WITH_BLOCKS])
+def test_every_block_of_a_page_is_run_and_says_what_is_so(page, reader):
+    for block in BLOCKS[page]:
+        try:
+            run(block, reader)
+        except Exception as error:
+            error.add_note(f"in the block at {block}")
+            raise
+
+
+def run(block: Block, reader: Reader) -> None:
+    assert block.language in RUNNERS, "nobody runs this language"
+    if block.language not in ("json", "text"):
+        reader.said = None
+    RUNNERS[block.language](block, reader)
+
+
+def test_a_block_that_says_what_is_not_so_fails(reader):
+    for language, text in WRONG:
+        block = Block(ROOT / "README.md", 0, language, text, "")
+        reader.said = '{"y":[1,2]}' if language in ("json", "text") else None
+        with pytest.raises(Exception):  # noqa: B017
+            run(block, reader)
+
+
+WRONG = [
+    ("", "no language"),
+    ("sh", "make nothing-like-this"),
+    ("sh", "unheard-of --option"),
+]
