@@ -114,7 +114,7 @@ def make_files(folder: Path) -> None:
 def run_make(command: str, words: list[str], settings: dict[str, str], reader: Reader) -> None:
     """The targets exist, and make knows how to reach them. `make serve` with settings starts such a service."""
     bash(f"make --dry-run {shlex.join(words[1:])}", reader)
-    if words[1:] == ["serve"] and settings:
+    if words[1] == "serve" and settings:
         reader.url = reader.start_service(settings)
 
 
