@@ -8,6 +8,7 @@ import re
 import httpx
 from tests.docs.reading import Block, Reader
 
+ANSWERS = ("json", "text", "http")
 OMITTED = "..."
 SPACE_BETWEEN_TOKENS = re.compile(r'("(?:\\.|[^"\\])*")|\s+')
 

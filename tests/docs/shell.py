@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from tests.docs.answers import ANSWERS
 from tests.docs.reading import ROOT, Block, Reader
 
 from pullback.cli.parser import parser
@@ -44,7 +45,7 @@ def run_shell(block: Block, reader: Reader) -> None:
         is_last = index == len(found) - 1
         if reader.said and PROBLEM in reader.said:
             assert is_last, f"{command} is refused: {reader.said}"
-            assert block.following in ("json", "text"), f"{command} is refused and the page does not say so: {reader.said}"
+            assert block.following in ANSWERS, f"{command} is refused and the page does not say so: {reader.said}"
 
 
 def commands(text: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shutil import copytree, ignore_patterns
 
 import pytest
-from tests.docs.answers import run_json, run_text
+from tests.docs.answers import ANSWERS, run_json, run_text
 from tests.docs.configuration import run_toml
 from tests.docs.drawings import run_drawing, run_tree
 from tests.docs.equations import run_equations
@@ -20,6 +20,7 @@ RUNNERS = {
     "sh": run_shell,
     "json": run_json,
     "text": run_text,
+    "http": run_text,
     "python": run_python,
     "equations": run_equations,
     "tree": run_tree,
@@ -67,7 +68,7 @@ def test_every_block_of_a_page_is_run_and_says_what_is_so(page, reader):
 
 def run(block: Block, reader: Reader) -> None:
     assert block.language in RUNNERS, "nobody runs this language"
-    if block.language not in ("json", "text"):
+    if block.language not in ANSWERS:
         reader.said = None
     RUNNERS[block.language](block, reader)
 
@@ -75,7 +76,7 @@ def run(block: Block, reader: Reader) -> None:
 def test_a_block_that_says_what_is_not_so_fails(reader):
     for language, text in WRONG:
         block = Block(ROOT / "README.md", 0, language, text, "")
-        reader.said = '{"y":[1,2]}' if language in ("json", "text") else None
+        reader.said = '{"y":[1,2]}' if language in ANSWERS else None
         with pytest.raises(Exception):  # noqa: B017
             run(block, reader)
 
