@@ -1,4 +1,4 @@
-"""JSON, HTTP heads and plain text: answers to the command before them, `...` standing for what is left out; or graphs."""
+"""JSON, HTTP and text: answers to the command before them, `...` standing for what is left out; or graphs."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.docs.reading import Block, Reader
+
 from pullback_service.access.keys import Keys
 from pullback_service.settings import Settings
-from tests.docs.reading import Block, Reader
 
 
 def run_toml(block: Block, reader: Reader) -> None:

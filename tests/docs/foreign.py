@@ -18,7 +18,7 @@ def pairs(*words: Any) -> dict[str, Any]:
 
 
 class Language(NamedTuple):
-    """How a dictionary begins, what is replaced, what the names mean, and how a path into the answer and a comment look."""
+    """How a dictionary begins, what is replaced, what names mean, how a path into the answer and a comment look."""
 
     begins: str
     replaced: dict[str, str]

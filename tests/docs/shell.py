@@ -41,6 +41,7 @@ def run_shell(block: Block, reader: Reader) -> None:
         words = shlex.split(command, comments=True)
         settings = dict(found.groups() for found in takewhile_assignment(words))
         words = words[len(settings) :]
+        assert words[0] in RULES, f"nobody runs {words[0]}"
         RULES[words[0]](command, words, settings, reader)
         is_last = index == len(found) - 1
         if reader.said and PROBLEM in reader.said:

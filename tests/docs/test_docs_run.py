@@ -73,16 +73,27 @@ def run(block: Block, reader: Reader) -> None:
     RUNNERS[block.language](block, reader)
 
 
-def test_a_block_that_says_what_is_not_so_fails(reader):
-    for language, text in WRONG:
-        block = Block(ROOT / "README.md", 0, language, text, "")
-        reader.said = '{"y":[1,2]}' if language in ANSWERS else None
-        with pytest.raises(Exception):  # noqa: B017
-            run(block, reader)
+MATLAB = """body = struct('graph', 'y = x * x', 'inputs', struct('x', [1 2]), 'grad_tensors', struct('y', [1 1]));
+answer = webwrite('http://127.0.0.1:8000/v1/backward', body, options);
+answer.gradients.x.data  % 2 5
+"""
+WRONG = {
+    "no language": ("", "y = 2 x"),
+    "an unknown command": ("sh", "unheard-of --option"),
+    "an unknown target": ("sh", "make nothing-like-this"),
+    "a refusal that is not shown": ("sh", """curl -s localhost:8000/v1/forward -d '{"graph": "y = rleu(x)"}'"""),
+    "another answer": ("json", '{"y":[1,3]}'),
+    "an answer without its end": ("json", '{"y":[1,'),
+    "another value": ("python", "1 + 1  # 3"),
+    "another product": ("equations", "[1, 2] @ [3, 4] = 12"),
+    "a file that is not there": ("tree", "service/  the service\n    nobody.py  is here"),
+    "a process that is not there": ("drawing", "HTTP --> pullback-nobody"),
+    "another gradient": ("matlab", MATLAB),
+}
 
 
-WRONG = [
-    ("", "no language"),
-    ("sh", "make nothing-like-this"),
-    ("sh", "unheard-of --option"),
-]
+@pytest.mark.parametrize(("language", "text"), WRONG.values(), ids=WRONG)
+def test_a_block_that_says_what_is_not_so_fails(reader, language, text):
+    reader.said = '{"y":[1,2]}' if language in ANSWERS else None
+    with pytest.raises(AssertionError):
+        run(Block(ROOT / "README.md", 1, language, text, ""), reader)
