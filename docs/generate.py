@@ -25,8 +25,9 @@ HEAD = """\
 <!-- Written by `make docs` from /openapi.json; do not edit. -->
 
 Bodies are JSON, or safetensors files where [tensors](tensors.md) says how, and may be compressed with gzip or zstd. A
-tensor is numbers alone, or `{"dtype", "shape", "data"}`. Every problem is `application/problem+json` with one of the
-[codes](errors.md). Where the service has [keys](settings.md#keys), everything under `/v1/` needs one.
+tensor is numbers alone, or `{"dtype", "shape", "data"}`. What goes wrong is told by a [Problem](#problem), as
+`application/problem+json`, with one of these [codes](errors.md). Where the service has [keys](settings.md#keys), everything
+under `/v1/` needs one.
 """
 
 OMITTED = {"meta", "adjoint_error", "torch_version"}
@@ -49,7 +50,7 @@ class Page:
         self._service = service
         self._document = service.get("/openapi.json").json()
         self._schemas: dict[str, Any] = self._document["components"]["schemas"]
-        self._mentioned: list[str] = []
+        self._mentioned = ["Problem"]
 
     def written(self) -> str:
         """The whole page."""

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from tests.docs.answers import ANSWERS
-from tests.docs.reading import ROOT, Block, Reader
+from tests.docs.containers import run_docker
+from tests.docs.reading import Block, Reader
 
 from pullback.cli.parser import parser
 
 PYTHON = ".venv/bin/python"
+PYTHON_IN_COMMAND = re.compile(r"(?<![\w/.])(\.venv/bin/)?python(?= -m )")
 ASSIGNMENT = re.compile(r"^([A-Z_]+)=(.*)$", re.DOTALL)
 PROBLEM = '"type":"urn:pullback:problem:'
 
@@ -80,7 +82,7 @@ def takewhile_assignment(words: list[str]) -> Iterator[re.Match[str]]:
 
 
 def bash(command: str, reader: Reader) -> str:
-    command = reader.here(command).replace(PYTHON, shlex.quote(sys.executable))
+    command = PYTHON_IN_COMMAND.sub(shlex.quote(sys.executable), reader.here(command))
     done = subprocess.run(
         ["bash", "-c", command], cwd=reader.folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -138,18 +140,12 @@ def run_export(command: str, words: list[str], settings: dict[str, str], reader:
     reader.set_variable(name, bash(f'{command}\nprintf %s "${name}"', reader))
 
 
-def run_pip(command: str, words: list[str], settings: dict[str, str], reader: Reader) -> None:
-    """What is installed is there; tests/system/test_client_alone.py installs it."""
-    assert words[1] == "install"
-    for distribution in words[2:]:
-        assert (ROOT / distribution / "pyproject.toml").exists()
-
-
 RULES: dict[str, Callable[[str, list[str], dict[str, str], Reader], None]] = {
     "curl": run_curl,
     "pullback": run_client,
     "make": run_make,
     PYTHON: run_python,
-    f"{Path(PYTHON).parent}/pip": run_pip,
+    "python": run_python,
     "export": run_export,
+    "docker": run_docker,
 }

@@ -6,7 +6,7 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 from tests.docs.answers import ANSWERS, run_json, run_text
-from tests.docs.configuration import run_toml
+from tests.docs.configuration import run_dotenv, run_nginx, run_toml
 from tests.docs.drawings import run_drawing, run_tree
 from tests.docs.equations import run_equations
 from tests.docs.foreign import run_foreign
@@ -26,6 +26,8 @@ RUNNERS = {
     "tree": run_tree,
     "drawing": run_drawing,
     "toml": run_toml,
+    "dotenv": run_dotenv,
+    "nginx": run_nginx,
     "r": run_foreign,
     "julia": run_foreign,
     "matlab": run_foreign,
