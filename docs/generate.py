@@ -26,8 +26,8 @@ HEAD = """\
 
 Bodies are JSON, or safetensors files where [tensors](tensors.md) says how, and may be compressed with gzip or zstd. A
 tensor is numbers alone, or `{"dtype", "shape", "data"}`. What goes wrong is told by a [Problem](#problem), as
-`application/problem+json`, with one of these [codes](errors.md). Where the service has [keys](settings.md#keys), everything
-under `/v1/` needs one.
+`application/problem+json`, with one of these [codes](errors.md). Where the service has [keys](settings.md#keys),
+everything under `/v1/` needs one.
 """
 
 OMITTED = {"meta", "adjoint_error", "torch_version"}

@@ -41,7 +41,7 @@ def run_shell(block: Block, reader: Reader) -> None:
         if command in NOT_RUN:
             continue
         words = shlex.split(command, comments=True)
-        settings = dict(found.groups() for found in takewhile_assignment(words))
+        settings = dict(one.groups() for one in assignments(words))
         words = words[len(settings) :]
         assert words[0] in RULES, f"nobody runs {words[0]}"
         RULES[words[0]](command, words, settings, reader)
@@ -73,7 +73,8 @@ def is_whole(command: str) -> bool:
     return not command.endswith("\\")
 
 
-def takewhile_assignment(words: list[str]) -> Iterator[re.Match[str]]:
+def assignments(words: list[str]) -> Iterator[re.Match[str]]:
+    """Those before the program."""
     for word in words:
         found = ASSIGNMENT.match(word)
         if not found:
