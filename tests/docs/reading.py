@@ -51,6 +51,8 @@ class Reader:
     set_variable: Callable[[str, str], None]
     said: str | None = None
     """What the last command answered, until a block has been compared with it."""
+    graph: str | None = None
+    """The sha256 of the graph in the block before."""
     images: set[str] = field(default_factory=set)
     """What the page has built with Docker."""
     values: dict[str, Any] = field(default_factory=dict)

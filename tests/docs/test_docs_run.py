@@ -5,7 +5,7 @@ from __future__ import annotations
 from shutil import copytree, ignore_patterns
 
 import pytest
-from tests.docs.answers import ANSWERS, run_json, run_text
+from tests.docs.answers import ANSWERS, run_graph, run_json, run_text
 from tests.docs.configuration import run_dotenv, run_nginx, run_toml
 from tests.docs.drawings import run_drawing, run_tree
 from tests.docs.equations import run_equations
@@ -19,6 +19,7 @@ from pullback import Client
 RUNNERS = {
     "sh": run_shell,
     "json": run_json,
+    "graph": run_graph,
     "text": run_text,
     "http": run_text,
     "python": run_python,
@@ -72,6 +73,8 @@ def run(block: Block, reader: Reader) -> None:
     assert block.language in RUNNERS, "nobody runs this language"
     if block.language not in ANSWERS:
         reader.said = None
+    if block.language != "graph":
+        reader.graph = None
     RUNNERS[block.language](block, reader)
 
 
@@ -86,6 +89,7 @@ WRONG = {
     "a refusal that is not shown": ("sh", """curl -s localhost:8000/v1/forward -d '{"graph": "y = rleu(x)"}'"""),
     "another answer": ("json", '{"y":[1,3]}'),
     "an answer without its end": ("json", '{"y":[1,'),
+    "a graph that is none": ("graph", "y = rleu(x)"),
     "another value": ("python", "1 + 1  # 3"),
     "another product": ("equations", "[1, 2] @ [3, 4] = 12"),
     "a file that is not there": ("tree", "service/  the service\n    nobody.py  is here"),
