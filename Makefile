@@ -26,6 +26,7 @@ check: $(VENV)/.development  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/generate.py
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
