@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := -e ./schemas -e ./client -e ./service[telemetry]
 MANIFESTS := pyproject.toml constraints.txt schemas/pyproject.toml client/pyproject.toml service/pyproject.toml
 
-.PHONY: serve test docker-test check format operators conformance fuzz bench bench-derivatives bench-load clean
+.PHONY: serve test docker-test check format docs operators conformance fuzz bench bench-derivatives bench-load clean
 
 serve: $(VENV)/.runtime  ## set up what is missing, then serve on HOST:PORT
 	PULLBACK_HOST=$(HOST) PULLBACK_PORT=$(PORT) exec $(BIN)/python -m pullback_service
@@ -26,10 +26,14 @@ check: $(VENV)/.development  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy docs/generate.py
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.development  ## write docs/api.md from the OpenAPI document
+	$(BIN)/python docs/generate.py
 
 operators: $(VENV)/.runtime  ## regenerate the operator table from the installed torch
 	$(BIN)/python -m pullback_service.program.classification

@@ -32,12 +32,15 @@ class WrittenGraph:
 class Node(WireModel):
     """One call of one operator."""
 
-    id: Name
+    id: Name = Field(description="the name of its value")
     op: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(
         description="`relu`, `aten.relu`, `aten::relu`, `torch.relu`, `linalg.solve`, `aten.mul.Tensor`, ..."
     )
-    args: list[Argument] = Field(default=[])
-    kwargs: dict[str, Argument] = Field(default={})
+    args: list[Argument] = Field(
+        default=[],
+        description='in the order of the operator\'s signature: a reference "$name", a literal, null, or a list',
+    )
+    kwargs: dict[str, Argument] = Field(default={}, description="likewise, by the names of the signature")
 
 
 class Graph(WireModel):
@@ -46,8 +49,8 @@ class Graph(WireModel):
     inputs: dict[Name, TensorSpec] | None = Field(
         default=None, description="left out: every name that is used and not defined"
     )
-    constants: dict[Name, Tensor] = Field(default={})
-    nodes: list[Node] = Field(default=[])
+    constants: dict[Name, Tensor] = Field(default={}, description="tensors that are part of the function")
+    nodes: list[Node] = Field(default=[], description="calls of operators")
     outputs: dict[Name, Reference] | list[Name] | None = Field(
         default=None, description="name -> reference, or names; left out: the last node"
     )

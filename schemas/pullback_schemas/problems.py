@@ -21,13 +21,13 @@ class Problem(BaseModel):
 
     type: str = Field(description="a URN that ends in the code")
     title: str = Field(description="what kind of problem it is; the same for every problem of this code")
-    status: int
+    status: int = Field(description="the HTTP status")
     code: str = Field(description="stable; programs may switch on it")
     detail: str = Field(description="what went wrong this time, for a person")
     pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the request")
     node: str | None = Field(default=None, description="the graph's node")
-    expected: Any = None
-    got: Any = None
+    expected: Any = Field(default=None, description="what should have stood there")
+    got: Any = Field(default=None, description="what stood there")
     hint: str | None = Field(default=None, description="what to do about it")
     excerpt: str | None = Field(default=None, description="the text form's line, with a caret under the place")
     errors: list[Problem] | None = Field(default=None, description="every problem found, when several were")

@@ -36,7 +36,7 @@ _SQUARE: dict[str, Any] = {
 class OperationRequest(WireModel):
     """What every operation needs."""
 
-    graph: RawGraph
+    graph: RawGraph = Field(description="the function: docs/graphs.md")
     inputs: dict[Name, Tensor] = Field(default={}, description="a tensor for each input of the graph")
     device: str = Field(
         default="auto",
@@ -243,8 +243,10 @@ class CheckRequest(WireModel):
         }
     )
 
-    graph: RawGraph
+    graph: RawGraph = Field(description="the function: docs/graphs.md")
     inputs: dict[Name, TensorOrSpec] = Field(
         default={}, description="tensors, or only their dtypes and shapes; an input may be left out"
     )
-    wrt: list[Name] | None = None
+    wrt: list[Name] | None = Field(
+        default=None, description="what gradients would be by; left out: every floating or complex input"
+    )

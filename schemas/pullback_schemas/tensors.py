@@ -29,6 +29,8 @@ DType: TypeAlias = Literal[
 
 Encoding: TypeAlias = Literal["nested", "base64"]
 
+_ENCODING_TOLD = "nested: numbers; base64: the little-endian bytes in C order"
+
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 """How JSON spells the numbers it has no token for."""
 
@@ -48,8 +50,8 @@ class FullTensor(WireModel):
 
     dtype: DType | None = Field(default=None, description="left out: as the short form")
     shape: list[NonNegativeInt] | None = Field(default=None, description="may be left out when data is nested")
-    encoding: Encoding = "nested"
-    data: Numbers
+    encoding: Encoding = Field(default="nested", description=_ENCODING_TOLD)
+    data: Numbers = Field(description="nested to the shape, flat in row-major order, or a base64 string")
 
 
 class TensorRef(WireModel):
@@ -68,17 +70,19 @@ class TensorSpec(WireModel):
     A name in the shape stands for a free size; equal names must be equal sizes.
     """
 
-    dtype: DType | None = None
-    shape: list[NonNegativeInt | Name] | None = None
+    dtype: DType | None = Field(default=None, description="left out: the tensor's own, or float64")
+    shape: list[NonNegativeInt | Name] | None = Field(
+        default=None, description="sizes, or names of free ones; left out: any"
+    )
 
 
 class TensorValue(WireModel):
     """A tensor in an answer: always complete."""
 
-    dtype: DType
-    shape: list[NonNegativeInt]
-    encoding: Encoding = "nested"
-    data: Numbers
+    dtype: DType = Field(description="PyTorch's name")
+    shape: list[NonNegativeInt] = Field(description="without the last axis of complex pairs")
+    encoding: Encoding = Field(default="nested", description=_ENCODING_TOLD)
+    data: Numbers = Field(description="nested to the shape, or a base64 string")
 
 
 def _form(value: Any) -> str:

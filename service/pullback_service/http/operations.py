@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from pydantic import BaseModel
@@ -52,7 +53,7 @@ def _operation(operation: str) -> dict[str, Any]:
     return {
         "operationId": operation,
         "summary": summary,
-        "description": sent.__doc__,
+        "description": inspect.getdoc(sent),
         "tags": ["operations"],
         **documented(answered, sent),
     }
