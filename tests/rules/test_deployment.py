@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from itertools import pairwise
 from pathlib import Path
 
@@ -64,10 +63,3 @@ def test_the_image_has_the_version_of_the_service():
     dockerfile = (ROOT / "Dockerfile").read_text()
     [version] = re.findall(r'org\.opencontainers\.image\.version="([^"]+)"', dockerfile)
     assert version == pullback_service.__version__
-
-
-def test_every_folder_of_tests_is_run_by_default_but_that_of_the_engine():
-    paths = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"]
-    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")} - {ROOT / "tests/docker"}
-    tops = {folder.relative_to(ROOT).parts[:2] for folder in folders}
-    assert {"/".join(top) for top in tops} == {*paths}
