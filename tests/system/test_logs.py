@@ -82,7 +82,9 @@ def json_log() -> tuple[str, dict[str, httpx.Response]]:
 
 @pytest.fixture(scope="module")
 def lines(json_log) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in json_log[0].splitlines()]
+    found = json_log[0].splitlines()
+    assert [line for line in found if not line.startswith("{")] == []
+    return [json.loads(line) for line in found]
 
 
 def line_of(lines: list[dict[str, Any]], response: httpx.Response) -> dict[str, Any]:
