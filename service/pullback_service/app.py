@@ -16,6 +16,7 @@ from pullback_service.http.answers import Answers
 from pullback_service.http.body import Bodies
 from pullback_service.http.catalogue import catalogue_router
 from pullback_service.http.computing import Application, Computing
+from pullback_service.http.docs import install_docs
 from pullback_service.http.edge import Edge
 from pullback_service.http.health import health_router
 from pullback_service.http.holdings import Holdings
@@ -78,6 +79,7 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Ap
         version=__version__,
         description="Exact derivatives of op graphs, over HTTP.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # they would lead wherever the Host header says
     )
@@ -93,4 +95,5 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Ap
         app.include_router(metrics_router(metrics, gate, settings))
     install_problems(app)
     install_openapi(app)
+    install_docs(app)
     return app

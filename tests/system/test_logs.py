@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -319,5 +320,17 @@ def test_no_browser_is_to_run_or_keep_an_answer(real_url, path):
     headers = httpx.get(real_url + path).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
-    if path != "/openapi.json":
-        assert "default-src 'none'" in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def test_the_page_of_the_documentation_loads_nothing_from_elsewhere(real_url):
+    page = httpx.get(f"{real_url}/docs")
+    assert not re.search(r"(src|href)=.(https?:)?//", page.text)
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) >= 2
+    for address in loaded:
+        assert httpx.get(real_url + address).status_code == 200
+    policy = page.headers["content-security-policy"]
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    assert base64.b64encode(sha256(script.encode()).digest()).decode() in policy
+    assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]

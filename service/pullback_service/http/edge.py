@@ -21,7 +21,7 @@ LABELS = {
     "/openapi.json": "docs",
     "/docs": "docs",
 }
-OPERATOR = "/v1/ops/"
+BELOW = {"/v1/ops/": "op", "/docs/": "docs"}
 
 NO_GUESS: Header = (b"x-content-type-options", b"nosniff")
 NO_CONTENT: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
@@ -69,7 +69,7 @@ class Edge:
 
 
 def _label(path: str) -> str:
-    return LABELS.get(path) or ("op" if path.startswith(OPERATOR) else "other")
+    return LABELS.get(path) or next((label for start, label in BELOW.items() if path.startswith(start)), "other")
 
 
 def _start(record: Record, message: Message) -> None:
@@ -81,7 +81,8 @@ def _start(record: Record, message: Message) -> None:
         *record.headers,
         *record.quota_headers(),
     ]
-    if record.operation != "docs":
-        headers.append(NO_CONTENT)
     if record.method != "POST":
         headers.append(NO_STORE)
+        if any(name == NO_CONTENT[0] for name, _ in headers):  # the one page that there is has its own
+            return
+    headers.append(NO_CONTENT)
