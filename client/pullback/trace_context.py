@@ -9,7 +9,7 @@ def trace_headers() -> dict[str, str]:
     """W3C Trace Context of the current span, if the program uses OpenTelemetry and is within one."""
     headers: dict[str, str] = {}
     if "opentelemetry.trace" in sys.modules:
-        from opentelemetry import propagate
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        propagate.inject(headers)
+        TraceContextTextMapPropagator().inject(headers)
     return headers

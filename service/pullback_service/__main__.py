@@ -54,7 +54,7 @@ def main() -> None:
         sys.exit("the settings in the environment do not fit:\n" + "\n".join(_told(error)))
     if not may_listen(settings):
         sys.exit(CLOSED.format(host=settings.host))
-    configure_logging(settings)
+    configure_logging(settings, in_background=True)
     logging.getLogger("pullback").info("settings: %s", settings)
     _warn_of_unknown_settings(os.environ)
     if settings.workers * settings.torch_threads > (os.cpu_count() or 1):
@@ -72,7 +72,7 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=connection_class(settings),
+        http=connection_class(settings, app.reporters),
         ws="none",
         log_config=None,
         access_log=False,
@@ -106,8 +106,8 @@ def may_listen(settings: Settings) -> bool:
         return True
     try:
         found = socket.getaddrinfo(settings.host, None)
-    except OSError:
-        return True  # nobody can listen there, which is told later
+    except (OSError, UnicodeError) as error:
+        sys.exit(f"PULLBACK_HOST={settings.host} is no address of this machine: {error}")
     return all(ip_address(address[0]).is_loopback for *_, address in found)
 
 

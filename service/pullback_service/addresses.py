@@ -42,6 +42,15 @@ class Addresses(Container[str]):
         return any((mapped or address) in network for network in self._networks)
 
 
+def is_address(text: str) -> bool:
+    """Whether it is one of IPv4 or IPv6."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 @lru_cache(REMEMBERED)
 def client_of(address: str) -> str:
     """Who has an address: of IPv6 a whole network of 64 bits, since one client has as many addresses as it likes."""

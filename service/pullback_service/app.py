@@ -25,7 +25,7 @@ from pullback_service.http.openapi import install_openapi
 from pullback_service.http.problems import install_problems
 from pullback_service.http.reception import Reception
 from pullback_service.settings import Settings
-from pullback_service.telemetry.logs import AccessLog
+from pullback_service.telemetry.access_log import AccessLog
 from pullback_service.telemetry.metrics import Metrics
 from pullback_service.telemetry.reporters import Reporters
 from pullback_service.telemetry.traces import traces_from
@@ -88,6 +88,7 @@ def create_app(settings: Settings, workers: AbstractWorkers | None = None) -> Ap
     holdings = Holdings(settings.max_held_bytes)
     answers = Answers(holdings, settings.body_timeout_s)
     app.computing = Computing(reception, crew, Bodies(settings, holdings), answers, settings)
+    app.reporters = reporters
     app.edge = Edge(_shared(app.dispatch, settings), reporters)
     app.include_router(catalogue_router(reception, crew, answers))
     app.include_router(health_router(crew))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -120,6 +121,21 @@ class Settings(BaseSettings):
     max_flops: int = Field(
         default=2**42, ge=1, description="floating-point operations of products and linear algebra, estimated"
     )
+
+    @field_validator("api_key")
+    @classmethod
+    def _can_be_sent(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            raise ValueError("a key has visible ASCII characters alone, no blanks")
+        return key
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        for origin in split_list(text):
+            if not re.fullmatch(r"\*|https?://[^/\s]+", origin):
+                raise ValueError(f"{origin} is no origin: it looks like https://a.example, without a path")
+        return text
 
     @field_validator("trusted_proxies")
     @classmethod

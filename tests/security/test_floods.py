@@ -136,7 +136,7 @@ def test_a_connection_that_asks_nothing_more_ends_by_itself(own_service):
 
 
 def test_connections_beyond_the_bound_are_told_so_and_ended(own_service):
-    _, url = own_service(MAX_CONNECTIONS="20", TRUSTED_PROXIES="")
+    _, url = own_service(MAX_CONNECTIONS="20", TRUSTED_PROXIES="none")
     with ExitStack() as stack:
         held = [stack.enter_context(connect(url)) for _ in range(20)]
         for connection in held:
@@ -153,7 +153,7 @@ def test_connections_beyond_the_bound_are_told_so_and_ended(own_service):
 
 
 def test_a_flood_of_connections_beyond_the_bound_is_ended_and_whoever_is_in_is_answered(own_service):
-    _, url = own_service(MAX_CONNECTIONS="2", TRUSTED_PROXIES="")
+    _, url = own_service(MAX_CONNECTIONS="2", TRUSTED_PROXIES="none")
     with connect(url) as inside, connect(url), ExitStack() as stack:
         assert_answered(inside)
         flood = [stack.enter_context(connect(url)) for _ in range(300)]

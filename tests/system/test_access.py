@@ -212,6 +212,7 @@ def test_that_anybody_may_call_opens_nothing_where_there_is_a_key(own_service):
         (f'[keys."a b"]\nsha256 = "{"0" * 64}"', "keys.a b"),
         (f'[keys.alice]\nsha256 = "{"0" * 64}"\nrequests = 3', "keys.alice.requests"),
         (f'[keys.alice]\nsha256 = "{"0" * 64}"\nconcurrent_requests = -1', "keys.alice.concurrent_requests"),
+        (f'[keys.alice]\nsha256 = "{sha256(b"").hexdigest()}"', "hash of nothing"),
         (f'[keys.alice]\nsha256 = "{"0" * 64}"\n[keys.bob]\nsha256 = "{"0" * 64}"', "the same key"),
     ],
 )
@@ -225,8 +226,40 @@ def test_a_file_of_keys_that_cannot_be_used_is_told_at_the_start(tmp_path, text,
     assert KEY not in done.stderr
 
 
-def test_a_key_that_is_too_short_is_not_told_back():
-    done = started(API_KEY="swordfish")
+@pytest.mark.parametrize("key", ["swordfish", f" {KEY}", f"{KEY}\n", f"{KEY[:20]} {KEY[20:]}", f"{KEY}ü"])
+def test_a_key_that_cannot_be_one_is_not_taken_nor_told_back(key):
+    done = started(API_KEY=key)
     assert done.returncode == 1
     assert "PULLBACK_API_KEY" in done.stderr
-    assert "swordfish" not in done.stderr
+    assert key.strip()[:9] not in done.stderr
+
+
+def test_the_name_of_the_key_in_the_environment_is_taken(tmp_path):
+    path = tmp_path / "keys.toml"
+    keys_file(path, default=[OTHER])
+    done = started(API_KEY=KEY, API_KEYS_FILE=str(path))
+    assert done.returncode == 1
+    assert "default is the name of the key in PULLBACK_API_KEY" in done.stderr
+
+
+def test_one_key_has_one_name(tmp_path):
+    path = tmp_path / "keys.toml"
+    keys_file(path, alice=[KEY])
+    done = started(API_KEY=KEY, API_KEYS_FILE=str(path))
+    assert done.returncode == 1
+    assert "the same key" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 70, "x..y"])
+def test_a_host_that_is_none_is_told_of(host):
+    done = started(HOST=host)
+    assert done.returncode == 1
+    assert "is no address of this machine" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("origins", ["https://a.example/", "a.example", "https://a.example https://b.example"])
+def test_what_is_no_origin_is_told_of(origins):
+    done = started(CORS_ORIGINS=origins)
+    assert done.returncode == 1
+    assert "is no origin" in done.stderr

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from hashlib import sha256
@@ -25,6 +28,7 @@ from pullback import Client
 
 KEY = "pb_" + "q1W2e3R4" * 5
 NUMBER = 0.7234567891
+CHANGED_IN_S = 60
 GRAPH = "y = x * x"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -45,8 +49,9 @@ def told(own: dict[str, str], ask: Any) -> tuple[str, Any]:
             url = found[1] if found else ""
         rest = threading.Thread(target=lambda: lines.extend(process.stderr))
         rest.start()
+        bound = time.monotonic() + CHANGED_IN_S
         while httpx.get(f"{url}/health/ready").status_code != 200:
-            pass
+            assert time.monotonic() < bound, "it never became ready: " + "".join(lines)
         answered = ask(url)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -186,7 +191,7 @@ def test_metrics_count_requests_phases_bytes_workers_and_memory(json_log):
     )
     assert found["pullback_requests_in_progress"][""] == 1
     assert found["pullback_queue_waiting"][""] == 0
-    assert found["pullback_workers"]['{state="ready"}'] == 1
+    assert found["pullback_workers"] == {'{state="idle"}': 1, '{state="busy"}': 0}
     assert found["pullback_worker_restarts_total"][""] == 0
     assert found["pullback_device_memory_bytes"]['{device="cpu"}'] > 2**26
     assert found["pullback_ready"][""] == 1
@@ -197,9 +202,53 @@ def test_a_worker_that_is_replaced_is_counted(own_service, processes_of):
     pid, url = own_service()
     (worker,) = processes_of(pid, "worker", 1)
     os.kill(worker, signal.SIGKILL)
+    bound = time.monotonic() + CHANGED_IN_S
     while samples(httpx.get(f"{url}/metrics").text)["pullback_worker_restarts_total"][""] != 1:
-        pass
+        assert time.monotonic() < bound, "nobody noticed"
     assert processes_of(pid, "worker", 1) != [worker]
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/plain;version=abc", "text/plain; version=0.0.4", "*/*;q=x", "", "application/openmetrics-text"]
+)
+def test_metrics_are_told_whatever_is_accepted(real_url, accept):
+    response = httpx.get(f"{real_url}/metrics", headers={"accept": accept})
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith(accept.split(";")[0] if "open" in accept else "text/plain")
+    assert "pullback_ready 1.0" in response.text
+
+
+def test_what_a_connection_refuses_is_named_counted_and_told():
+    def ask(url: str) -> tuple[bytes, str]:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nno colon\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(2**16), b""))
+        return answer, httpx.get(f"{url}/metrics").text
+
+    text, (answer, metrics) = told({"PULLBACK_LOG_FORMAT": "json"}, ask)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    (name,) = re.findall(rb"x-request-id: (\S+)", answer)
+    (line,) = [line for line in map(json.loads, text.splitlines()) if line.get("request_id") == name.decode()]
+    assert (line["status"], line["code"], line["client"]) == (400, "not_http", "127.0.0.1")
+    assert samples(metrics)["pullback_refusals_total"]['{code="not_http"}'] == 1
+    assert "Invalid HTTP request" not in text
+
+
+def test_a_log_that_nobody_reads_keeps_nobody_waiting():
+    env = {**os.environ, "PULLBACK_PORT": "0", "PULLBACK_WORKERS": "1", "PULLBACK_API_KEY": KEY}
+    process = subprocess.Popen([sys.executable, "-m", "pullback_service"], env=env, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
+        url = next(found[1] for line in process.stderr if (found := re.search(r"running on (http://[0-9.:]+)", line)))
+        with httpx.Client(base_url=url) as client:
+            for _ in range(300):
+                assert client.get("/v1/ops").status_code == 401
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        process.stderr.close()
 
 
 def test_metrics_may_be_open_where_keys_are_needed_or_not_there_at_all(own_service):

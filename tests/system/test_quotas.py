@@ -11,7 +11,7 @@ import pytest
 
 ALICE, BOB = "alice's long key", "bob's longer key"
 SMALL = {"graph": "y = x * x", "inputs": {"x": 3}}
-LONG = {"graph": "y = svd(rand([700, 700], dtype='float64') * x).S.sum()", "inputs": {"x": 1}}
+LONG = {"graph": "y = svd(rand([300, 300], dtype='float64') * x).S.sum()", "inputs": {"x": 1}}
 ENDLESS = {"graph": "y = svd(rand([3000, 3000], dtype='float64') * x).S.sum()", "inputs": {"x": 1}}
 
 
@@ -58,6 +58,13 @@ def test_computing_is_paid_for_afterwards_and_whoever_is_in_debt_waits(own_servi
     assert refused.status_code == 429
     assert 30 < int(refused.headers["retry-after"]) <= 180
     assert post(url, SMALL, BOB).status_code == 200
+
+
+def test_whoever_does_not_wait_for_an_answer_pays_for_it_too(own_service, keys):
+    _, url = own_service(API_KEYS_FILE=keys("compute_seconds_per_minute = 1"))
+    statuses = [post(url, ENDLESS, ALICE, **{"pullback-timeout": "0.02"}).status_code for _ in range(40)]
+    assert 504 in statuses
+    assert statuses[-1] == 429
 
 
 def test_more_at_a_time_than_a_quota_has_is_refused_and_not_counted(own_service, keys):

@@ -25,9 +25,18 @@ PROXIES = Addresses.read("127.0.0.1, 10.0.0.0/8, fd00::/8")
         ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
         ("11.0.0.1", "198.51.100.1", "11.0.0.1"),
         ("", "198.51.100.1", ""),
-        ("127.0.0.1", "x" * 1000, "x" * 64),
+        ("127.0.0.1", "x" * 1000, "127.0.0.1"),
+        ("127.0.0.1", "198.51.100.1:5001", "198.51.100.1"),
+        ("127.0.0.1", "[2001:db8::1]:443", "2001:db8::1"),
+        ("127.0.0.1", "2001:db8::1", "2001:db8::1"),
     ],
 )
 def test_a_proxy_is_believed_about_whom_it_speaks_for_and_nobody_else_is(client, forwarded, address):
-    headers = {b"x-forwarded-for": forwarded.encode()} if forwarded else {}
-    assert address_of({"client": (client, 1234)}, headers, PROXIES) == address
+    lines = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    scope = {"client": (client, 1234), "headers": lines}
+    assert address_of(scope, dict(lines), PROXIES) == address
+
+
+def test_what_a_proxy_adds_on_a_line_of_its_own_counts():
+    lines = [(b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-for", b"198.51.100.1"), (b"x-forwarded-for", b"10.0.0.2")]
+    assert address_of({"client": ("127.0.0.1", 1), "headers": lines}, dict(lines), PROXIES) == "198.51.100.1"

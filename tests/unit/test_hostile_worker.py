@@ -52,7 +52,7 @@ def answered(*pieces: bytes, hold: Callable[[int], object] = lambda _: None, gpu
 
 def test_an_honest_reply_is_taken():
     body = b'{"outputs": {}}'
-    assert answered(packed(200, 0, 5, len(body)), b"a;b=1", body) == Reply(200, body, "a;b=1")
+    assert answered(packed(200, 0, 12, len(body)), b"a;dur=1.0000", body) == Reply(200, body, "a;dur=1.0000")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,9 @@ def test_an_honest_reply_is_taken():
         (packed(65535, 0, 0, 0),),
         (packed(200, 0, 17, 0), b"a\r\nset-cookie: b=1"[:17]),
         (packed(200, 0, 2, 0), "é".encode()),
+        (packed(200, 0, 9, 0), b"a;dur=nan"),
+        (packed(200, 0, 13, 0), b"a;dur=-1.0000"),
+        (packed(200, 0, 46 * 14 - 2, 0), b", ".join([b"a;dur=1.0000"] * 46)),
         (packed(200, SHARED, 0, 100),),
         (packed(0, 0, 0, 2), b"{}"),
         (packed(0, 0, 0, 12), b'{"nodes":[]}'),
@@ -73,6 +76,7 @@ def test_an_honest_reply_is_taken():
     ],
     ids=[
         *("a huge body", "a huge answer", "no content", "a redirect", "no status", "two headers", "no ASCII"),
+        *("no number", "a time before time", "phases without end"),
         *("an answer that is not there", "no reason", "no node", "a number for a node", "no JSON"),
     ],
 )

@@ -27,13 +27,13 @@ def key_in(headers: Headers) -> bytes | None:
     """The key, if there is one in a form that is known. Somebody in between may have set Authorization."""
     own = headers.get(b"x-api-key")
     if own is not None:
-        return own.strip()
+        return own.strip() or None
     scheme, _, value = headers.get(b"authorization", b"").strip().partition(b" ")
     match scheme.lower():
         case b"bearer":
-            return value.strip()
+            return value.strip() or None
         case b"basic":
-            return _password(value.strip())
+            return _password(value.strip()) or None
     return None
 
 
@@ -47,7 +47,7 @@ def _password(value: bytes) -> bytes | None:
 
 
 class Visit:
-    """A request that comes in, until it is done. It costs what `usage` tells in the end."""
+    """A request that comes in, until it is done. What `usage` tells is charged to its caller."""
 
     __slots__ = ("_allowance", "caller", "key", "usage")
 
@@ -63,11 +63,12 @@ class Visit:
         """Raises QuotaExceeded."""
         if self._allowance is not None:
             self._allowance.admit(monotonic())
+            self.usage.charge(self._allowance.charge)
         return self
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         if self._allowance is not None:
-            self._allowance.leave(self.usage.computed_s, monotonic())
+            self._allowance.leave()
 
     def quota_headers(self) -> list[Header]:
         """What its answer tells of its quota."""
@@ -81,7 +82,7 @@ class Gate:
         """Raises BadKeysError."""
         self._keys = Keys(settings)
         self._quota = settings.quota
-        self._allowances: LRUCache[str, Allowance] = LRUCache(CALLERS)
+        self._allowances: LRUCache[tuple[str, Quota], Allowance] = LRUCache(CALLERS)
 
     @property
     def needs_keys(self) -> bool:
@@ -109,9 +110,9 @@ class Gate:
         return holder
 
     def _allowance(self, caller: str, quota: Quota) -> Allowance | None:
-        if quota is NO_QUOTA or quota == NO_QUOTA:
+        if quota == NO_QUOTA:
             return None
-        known = self._allowances.get(caller)
-        if known is None or known.quota != quota:
-            self._allowances[caller] = known = Allowance(quota, monotonic())
+        known = self._allowances.get((caller, quota))
+        if known is None:
+            self._allowances[caller, quota] = known = Allowance(quota, monotonic())
         return known

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from time import monotonic
 
 from pullback_schemas.problems import QuotaExceeded
 from pullback_service.settings import Quota
@@ -41,7 +42,7 @@ class Bucket:
 
 
 class Allowance:
-    """What one caller has left of a quota, none of whose parts is without limit by accident: 0 means so."""
+    """What one caller has left of a quota."""
 
     def __init__(self, quota: Quota, now: float) -> None:
         self.quota = quota
@@ -63,11 +64,14 @@ class Allowance:
             self._requests.take(1, now)
         self._running += 1
 
-    def leave(self, computed_s: float, now: float) -> None:
-        """A request that was admitted is done, and has cost so much."""
+    def leave(self) -> None:
+        """A request that was admitted is done."""
         self._running -= 1
+
+    def charge(self, computed_s: float) -> None:
+        """A worker has computed so long for this caller, who may have gone meanwhile."""
         if self._compute is not None:
-            self._compute.take(computed_s, now)
+            self._compute.take(computed_s, monotonic())
 
     def headers(self, now: float) -> list[Header]:
         """The fields RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10)."""

@@ -21,6 +21,7 @@ from pullback_service.http.terms import PATIENCE_S, Attention
 from pullback_service.patience import Patience
 from pullback_service.settings import Settings
 from pullback_service.telemetry.record import CLIENT_GONE
+from pullback_service.telemetry.reporters import Reporters
 from pullback_service.workers.base import AbstractWorkers, Call
 
 PROTOCOLS = {form: form.name.lower() for form in Form}
@@ -80,6 +81,7 @@ class Application(FastAPI):
     """
 
     edge: ASGIApp
+    reporters: Reporters
     computing: Computing
 
     @override
@@ -88,7 +90,7 @@ class Application(FastAPI):
 
     async def dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What stands behind the edge."""
-        operation = ADDRESSES.get(scope["raw_path"]) if scope["type"] == "http" else None
+        operation = ADDRESSES.get(record_of(scope).raw_path) if scope["type"] == "http" else None
         if operation is None:
             await super().__call__(scope, receive, send)
         else:

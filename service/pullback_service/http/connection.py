@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from http import HTTPStatus
 
@@ -16,6 +17,7 @@ from pullback_service.http.edge import NO_CONTENT, NO_GUESS, NO_STORE
 from pullback_service.http.limits import ConnectionLimits
 from pullback_service.http.problems import PROBLEM_JSON, RETRY_AFTER_S
 from pullback_service.settings import Settings
+from pullback_service.telemetry.reporters import Reporters
 
 MAX_HEAD_BYTES = 2**16
 MAX_HEADERS = 256
@@ -24,6 +26,9 @@ MAX_PIPELINED = 16
 
 MAX_REFUSED = 64
 """Refused connections that are told so at one time; others are just closed."""
+
+TOLD_BETTER = "Invalid HTTP request received."
+"""uvicorn's line for each of them."""
 
 LINGER_S = 1.0
 """How long the last answer may be read before a connection ends. To end at once could take it from the client."""
@@ -45,6 +50,7 @@ class Connection(HttpToolsProtocol):
     unread_timeout_s: float
     limits: ConnectionLimits
     refused: set[Connection]
+    reporters: Reporters
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -224,12 +230,15 @@ class Connection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         problem = describe(error)
+        client = self.client[0] if self.client else ""
+        name = self.reporters.refused(problem.status, problem.code, problem.detail, client)
         body = problem.model_dump_json(exclude_none=True).encode()
         lines = [
             f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
             f"content-type: {PROBLEM_JSON}",
             f"content-length: {len(body)}",
             "connection: close",
+            f"x-request-id: {name.decode()}",
             *([f"retry-after: {RETRY_AFTER_S}"] if problem.status == 503 else []),
             *(f"{name.decode()}: {value.decode()}" for name, value in (NO_GUESS, NO_STORE, NO_CONTENT)),
         ]
@@ -254,12 +263,14 @@ def _head_too_large() -> HeadTooLarge:
     )
 
 
-def connection_class(settings: Settings) -> type[Connection]:
-    """The class of one service's connections, with its limits."""
+def connection_class(settings: Settings, reporters: Reporters) -> type[Connection]:
+    """The class of one service's connections, with its limits, and who tells of what they refuse."""
+    logging.getLogger("uvicorn.error").addFilter(lambda line: line.msg != TOLD_BETTER)
     own = {
         "head_timeout_s": settings.head_timeout_s,
         "unread_timeout_s": settings.body_timeout_s,
         "limits": ConnectionLimits(settings),
         "refused": set(),
+        "reporters": reporters,
     }
     return type("BoundedConnection", (Connection,), own)

@@ -13,15 +13,15 @@ RECORD = "pullback"
 """The scope has, under this name, what is told of the request."""
 
 LABELS = {
-    **{f"/v1/{operation}": operation for operation in OPERATIONS},
-    "/v1/ops": "ops",
-    "/health/live": "health",
-    "/health/ready": "health",
-    "/metrics": "metrics",
-    "/openapi.json": "docs",
-    "/docs": "docs",
+    **{f"/v1/{operation}".encode(): operation for operation in OPERATIONS},
+    b"/v1/ops": "ops",
+    b"/health/live": "health",
+    b"/health/ready": "health",
+    b"/metrics": "metrics",
+    b"/openapi.json": "docs",
+    b"/docs": "docs",
 }
-BELOW = {"/v1/ops/": "op", "/docs/": "docs"}
+BELOW = {b"/v1/ops/": "op", b"/docs/": "docs"}
 
 NO_GUESS: Header = (b"x-content-type-options", b"nosniff")
 NO_CONTENT: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
@@ -49,7 +49,8 @@ class Edge:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        record = scope[RECORD] = Record(scope, _label(scope["path"]))
+        record = scope[RECORD] = Record(scope)
+        record.operation = _label(record.raw_path)
         self._reporters.begin(record)
 
         async def tell(message: Message) -> None:
@@ -68,8 +69,9 @@ class Edge:
             self._reporters.end(record)
 
 
-def _label(path: str) -> str:
-    return LABELS.get(path) or next((label for start, label in BELOW.items() if path.startswith(start)), "other")
+def _label(raw_path: bytes) -> str:
+    known = LABELS.get(raw_path)
+    return known or next((label for start, label in BELOW.items() if raw_path.startswith(start)), "other")
 
 
 def _start(record: Record, message: Message) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
-MAX_ADDRESS = 64
+from pullback_service.addresses import is_address
 
 
 class Media(NamedTuple):
@@ -40,12 +40,22 @@ def address_of(scope: Scope, headers: Mapping[bytes, bytes], proxies: Container[
     """Whence a request comes. `proxies` are addresses that are believed about whom they speak for."""
     client = scope.get("client")
     address: str = client[0] if client else ""
-    if address in proxies and (forwarded := headers.get(b"x-forwarded-for")):
-        return _client(forwarded.decode("latin-1"), proxies)
+    if address in proxies and b"x-forwarded-for" in headers:
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        return _client(b",".join(lines).decode("latin-1"), proxies) or address
     return address
 
 
-def _client(forwarded: str, proxies: Container[str]) -> str:
+def _client(forwarded: str, proxies: Container[str]) -> str | None:
     """The last address that is none of the proxies': what stands before it, anybody can have written."""
-    addresses = [address.strip() for address in forwarded.split(",")]
-    return next((address for address in reversed(addresses) if address not in proxies), addresses[0])[:MAX_ADDRESS]
+    addresses = [_bare(text.strip()) for text in forwarded.split(",")]
+    strangers = [address for address in addresses if address not in proxies]
+    found = strangers[-1] if strangers else addresses[0]
+    return found if is_address(found) else None
+
+
+def _bare(text: str) -> str:
+    """Without the port that some proxies write."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text

@@ -14,7 +14,8 @@ from pullback_service.http.operations import problems
 from pullback_service.settings import Settings
 from pullback_service.telemetry.metrics import Metrics
 
-WRITTEN = {"text/plain": {"schema": {"type": "string"}}, "application/openmetrics-text": {"schema": {"type": "string"}}}
+OPENMETRICS = "application/openmetrics-text"
+WRITTEN = {"text/plain": {"schema": {"type": "string"}}, OPENMETRICS: {"schema": {"type": "string"}}}
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     "200": {"description": "Done", "content": WRITTEN},
     **problems(400, 401, 408, 431, 500, 503),
@@ -30,7 +31,7 @@ def metrics_router(metrics: Metrics, gate: Gate, settings: Settings) -> APIRoute
         """What Prometheus collects."""
         if gate.needs_keys and settings.metrics == "key":
             gate.holder(record_of(request.scope).asked)
-        text, content_type = metrics.written(request.headers.get("accept", ""))
+        text, content_type = metrics.written(as_openmetrics=OPENMETRICS in request.headers.get("accept", ""))
         return Response(text, media_type=content_type)
 
     return router

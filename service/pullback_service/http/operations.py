@@ -77,7 +77,7 @@ CODING_PARAMETER = {
 
 RETRY_AFTER = {"description": "Seconds after which to try again", "schema": {"type": "integer", "minimum": 0}}
 
-COMING_IN = (400, 401, 408, 422, 429, 431, 500, 503, 504)
+COMING_IN = (400, 401, 403, 408, 422, 429, 431, 500, 503, 504)
 """The statuses of problems that any request for a worker may have; 422 is of its headers."""
 
 WITH_BODY = (406, 413, 415)

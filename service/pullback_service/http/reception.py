@@ -35,8 +35,8 @@ class Reception:
                 "A page of another site may not make a browser call this service.",
                 hint="Whoever runs the service can let its origin call: PULLBACK_CORS_ORIGINS.",
             )
-        client = client_of(address_of(scope, headers, self._proxies))
-        record.visit = visit = self._gate.visit(headers, client, record.usage)
+        record.client = address_of(scope, headers, self._proxies)
+        record.visit = visit = self._gate.visit(headers, client_of(record.client), record.usage)
         return Head.of(headers), visit
 
     def _is_open_to(self, origin: bytes) -> bool:

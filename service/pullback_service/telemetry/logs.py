@@ -1,25 +1,34 @@
-"""The log: lines for people, or JSON for machines; what is told of each request."""
+"""The log: lines for people, or JSON for machines, on stderr."""
 
 from __future__ import annotations
 
+import atexit
 import logging
-from typing import Any, Literal
+import threading
+from logging.handlers import QueueHandler
+from queue import Full, Queue
 
 from pythonjsonlogger.orjson import OrjsonFormatter
+from typing_extensions import override
 
 from pullback_service.settings import Settings
-from pullback_service.telemetry.record import Record
 
 TEXT = "%(levelname)s %(name)s: %(message)s"
-FAILED = 500
+MAX_WAITING = 10_000
+LAST_WORDS_S = 2
 
-log = logging.getLogger("pullback.access")
+log = logging.getLogger(__name__)
 
 
-def configure_logging(settings: Settings) -> None:
-    """Write every line of this process in the form that is wanted, to stderr."""
-    handler = logging.StreamHandler()
+def configure_logging(settings: Settings, *, in_background: bool = False) -> None:
+    """Write every line of this process in the form that is wanted.
+
+    In the background, a reader that stalls keeps nobody waiting: lines that nobody takes are lost, and counted.
+    """
+    handler: logging.Handler = logging.StreamHandler()
     handler.setFormatter(_json() if settings.log_format == "json" else logging.Formatter(TEXT))
+    if in_background:
+        handler = Background(handler)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
 
@@ -32,45 +41,40 @@ def _json() -> logging.Formatter:
     )
 
 
-class AccessLog:
-    """A line for each request, or for those that failed."""
+class Background(QueueHandler):
+    """Hands lines to a thread, which writes them; the library's listener would wait at the end for whoever stalls."""
 
-    def __init__(self, which: Literal["all", "failures", "none"]) -> None:
-        self._least = {"all": 0, "failures": 400, "none": 1000}[which]
+    def __init__(self, writer: logging.Handler) -> None:
+        self._lines: Queue[logging.LogRecord | None] = Queue(MAX_WAITING)
+        super().__init__(self._lines)
+        self._writer = writer
+        self._lost = 0
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
 
-    def end(self, record: Record) -> None:
-        """A request is over."""
-        if record.status < self._least:
+    @override
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record  # it stays in this process
+
+    @override
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(record)
+        except Full:
+            self._lost += 1
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            self._writer.handle(line)
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                told = f"{lost} lines were lost: nobody read them"
+                self._writer.handle(log.makeRecord(log.name, logging.WARNING, "", 0, told, (), None))
+
+    def _end(self) -> None:
+        try:
+            self._lines.put(None, timeout=LAST_WORDS_S)
+        except Full:
             return
-        fields = _fields(record)
-        log.log(
-            logging.ERROR if record.status == FAILED else logging.INFO,
-            "%s %s %d %s in %.2f ms, request %s",
-            record.method,
-            record.path,
-            record.status,
-            record.code or "",
-            record.seconds * 1e3,
-            fields["request_id"],
-            extra=fields,
-        )
-
-
-def _fields(record: Record) -> dict[str, Any]:
-    fields = {
-        "request_id": record.request_id.decode(),
-        "method": record.method,
-        "path": record.path,
-        "operation": record.operation,
-        "protocol": record.protocol,
-        "status": record.status,
-        "code": record.code,
-        "key": record.key,
-        "graph": record.graph.hex() or None,
-        "trace_id": record.trace_id,
-        "received": record.received,
-        "sent": record.sent,
-        "seconds": round(record.seconds, 6),
-        "computed_s": round(record.usage.computed_s, 6),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+        self._thread.join(LAST_WORDS_S)

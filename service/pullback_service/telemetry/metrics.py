@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
@@ -81,6 +81,10 @@ class Metrics(Collector):
         if len(self._told) >= TOGETHER:
             self._add_up()
 
+    def refused(self, code: str) -> None:
+        """A connection was told of a problem before there was a request."""
+        self._refusals[code] += 1
+
     def _add_up(self) -> None:
         """Many at a time cost a third of what they cost one by one."""
         told, self._told = self._told, []
@@ -99,10 +103,11 @@ class Metrics(Collector):
         for phase, found in phases.items():
             self._phases[phase if phase in PHASES else REST].add(found)
 
-    def written(self, accept: str) -> tuple[bytes, str]:
-        """All of it in the format that is accepted, and its content type."""
-        write, content_type = choose_encoder(accept)
-        return write(self._registry), content_type
+    def written(self, *, as_openmetrics: bool) -> tuple[bytes, str]:
+        """All of it, as OpenMetrics or in Prometheus' own text format, and the content type."""
+        if as_openmetrics:
+            return openmetrics.generate_latest(self._registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -138,8 +143,8 @@ class Metrics(Collector):
         counts = self._workers.counts()
         yield GaugeMetricFamily("pullback_queue_waiting", "Requests that wait for a worker", counts["waiting"])
         up = GaugeMetricFamily("pullback_workers", "Worker processes", labels=["state"])
-        for state in ("ready", "busy"):
-            up.add_metric([state], counts[state])
+        up.add_metric(["busy"], min(counts["busy"], counts["ready"]))
+        up.add_metric(["idle"], max(0, counts["ready"] - counts["busy"]))
         yield up
         yield CounterMetricFamily("pullback_worker_restarts", "Workers that were replaced early", counts["restarted"])
         memory = GaugeMetricFamily("pullback_device_memory_bytes", "What workers hold of it", labels=["device"])

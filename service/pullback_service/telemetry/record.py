@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Mapping
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from pullback_service.access.gate import Visit
-from pullback_service.access.quotas import Header
 from pullback_service.workers.base import Reply, Usage
+
+if TYPE_CHECKING:
+    from pullback_service.access.gate import Visit
+    from pullback_service.access.quotas import Header
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 CODE = re.compile(rb'"code": ?"([a-z0-9_]{1,64})"')
@@ -22,10 +24,13 @@ CLIENT_GONE = 499
 
 MAX_PATH = 256
 
-log = logging.getLogger(__name__)
-
 _OWN = os.urandom(6).hex().encode()
 _numbers = count(1)
+
+
+def new_name() -> bytes:
+    """One that no other request has."""
+    return b"%s-%x" % (_OWN, next(_numbers))
 
 
 class Record:
@@ -54,8 +59,10 @@ class Record:
     trace_id: str | None = None
     span: Any = None
 
-    def __init__(self, scope: Any, operation: str) -> None:
-        self.operation = operation
+    operation = "other"
+    """What was asked for, by a name of which there are few."""
+
+    def __init__(self, scope: Any) -> None:
         self.method: str = scope["method"]
         self.asked: Mapping[bytes, bytes] = dict(scope["headers"])
         """The request's headers. Of one that came twice, the last counts."""
@@ -65,15 +72,23 @@ class Record:
 
         self.usage = Usage()
         self.began_at = monotonic()
-        self._raw_path: bytes = scope["raw_path"]
+        self.raw_path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
         own = self.asked.get(b"x-request-id")
-        self.request_id = own if own and REQUEST_ID.fullmatch(own) else b"%s-%x" % (_OWN, next(_numbers))
+        self.request_id = own if own and REQUEST_ID.fullmatch(own) else new_name()
         """The request's name: the caller's own for it, if it is a sane one."""
 
     @property
     def path(self) -> str:
         """As it was sent, without the query."""
-        return self._raw_path[:MAX_PATH].decode("ascii", "backslashreplace")
+        return self.raw_path[:MAX_PATH].decode("ascii", "backslashreplace")
+
+    client: str | None = None
+    """Whence it came."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the service could not answer."""
+        return self.status >= 500
 
     @property
     def key(self) -> str | None:
@@ -101,10 +116,7 @@ class Record:
         """The seconds of each phase that it came through, in their order."""
         began = self.usage.began_at
         found = [] if began is None else [("queue", began - self.began_at)]
-        try:
-            for part in self.server_timing.split(", ") if self.server_timing else ():
-                phase, milliseconds = part.split(PHASE)
-                found.append((phase, float(milliseconds) * 1e-3))
-        except ValueError:
-            log.warning("a worker tells of its phases in another way")
+        for part in self.server_timing.split(", ") if self.server_timing else ():
+            phase, milliseconds = part.split(PHASE)
+            found.append((phase, float(milliseconds) * 1e-3))
         return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pullback_service.telemetry.logs import AccessLog
+from pullback_service.telemetry.access_log import AccessLog
 from pullback_service.telemetry.metrics import Metrics
-from pullback_service.telemetry.record import Record
+from pullback_service.telemetry.record import Record, new_name
 from pullback_service.telemetry.traces import Traces, trace_id_of
 
 
@@ -29,6 +29,13 @@ class Reporters:
         self._log.end(record)
         if self._traces is not None:
             self._traces.end(record)
+
+    def refused(self, status: int, code: str, detail: str, client: str) -> bytes:
+        """A connection is told of a problem before there is a request; what it is told as the request's name."""
+        name = new_name()
+        self._metrics.refused(code)
+        self._log.refused(status, code, detail, name.decode(), client)
+        return name
 
     def stop(self) -> None:
         """Nothing more will come."""

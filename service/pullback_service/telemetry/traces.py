@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
-TRACEPARENT = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, level 1."""
 
+_MEMBER = rb"[a-z0-9][a-z0-9_*/@-]{0,240}=[!-+\--<>-~]{1,256}"
+TRACESTATE = re.compile(rb"%b(?:, ?%b){0,31}" % (_MEMBER, _MEMBER))
+
 PROTOCOL = "http/protobuf"
-FAILED = 500
+LAST_WORDS_S = 3
 
 log = logging.getLogger(__name__)
 
@@ -45,25 +49,34 @@ def are_wanted(environment: Mapping[str, str]) -> bool:
     return exporter != "none" and bool(exporter or any(environment.get(name) for name in endpoints))
 
 
+def _sent(record: Record) -> dict[str, str]:
+    """The headers of W3C Trace Context, as far as they are sane: OpenTelemetry writes into the log what is not."""
+    found = {}
+    for name, sane in ((b"traceparent", TRACEPARENT), (b"tracestate", TRACESTATE)):
+        value = record.asked.get(name)
+        if value is not None and sane.fullmatch(value):
+            found[name.decode()] = value.decode()
+    return found
+
+
 class Traces:
     """A span for each request, and one inside for each of its phases."""
 
     def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry import trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        self._trace = trace
         self._provider = provider
         self._tracer = provider.get_tracer("pullback", __version__)
         self._contexts = TraceContextTextMapPropagator()
 
     def begin(self, record: Record) -> None:
         """A request has come, perhaps as part of a trace."""
-        from opentelemetry.trace import SpanKind, format_trace_id
-
-        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in record.asked.items()}
-        context = self._contexts.extract(sent)
+        context = self._contexts.extract(_sent(record))
         name = f"{record.method} {record.operation}"
-        record.span = span = self._tracer.start_span(name, context, SpanKind.SERVER)
-        record.trace_id = format_trace_id(span.get_span_context().trace_id)
+        record.span = span = self._tracer.start_span(name, context, self._trace.SpanKind.SERVER)
+        record.trace_id = self._trace.format_trace_id(span.get_span_context().trace_id)
         record.headers.append((b"traceresponse", self._response(span)))
 
     def _response(self, span: Any) -> bytes:
@@ -73,18 +86,16 @@ class Traces:
 
     def end(self, record: Record) -> None:
         """It is over."""
-        from opentelemetry.trace import StatusCode, set_span_in_context
-
         span = record.span
         if span is None:
             return
         ended = time.time_ns()
         if span.is_recording():
             span.set_attributes(_attributes(record))
-            if record.status >= FAILED:
-                span.set_status(StatusCode.ERROR)
+            if record.has_failed:
+                span.set_status(self._trace.StatusCode.ERROR)
             at = span.start_time
-            inside = set_span_in_context(span)
+            inside = self._trace.set_span_in_context(span)
             for phase, seconds in record.phases():
                 child = self._tracer.start_span(phase, inside, start_time=at)
                 at += int(seconds * 1e9)
@@ -92,8 +103,12 @@ class Traces:
         span.end(ended)
 
     def stop(self) -> None:
-        """Send what is not sent yet."""
-        self._provider.shutdown()
+        """Send what is not sent yet, unless whoever takes it does not answer soon."""
+        sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(LAST_WORDS_S)
+        if sending.is_alive():
+            log.warning("the last traces could not be sent within %d s", LAST_WORDS_S)
 
 
 def traces_from(environment: Mapping[str, str] = os.environ) -> Traces | None:

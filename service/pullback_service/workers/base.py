@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -35,7 +36,7 @@ class Call(NamedTuple):
 class Usage:
     """What a request has taken, as far as it has come."""
 
-    __slots__ = ("_sharers", "_since", "began_at", "computed_s")
+    __slots__ = ("_charge", "_sharers", "_since", "began_at", "computed_s")
 
     def __init__(self) -> None:
         self.began_at: float | None = None
@@ -43,6 +44,11 @@ class Usage:
         self.computed_s = 0.0
         """Seconds of a worker's time; its share of them, where it was answered together with others."""
         self._since, self._sharers = 0.0, 0
+        self._charge: Callable[[float], None] | None = None
+
+    def charge(self, charge: Callable[[float], None]) -> None:
+        """Call this with seconds of a worker's time when they are over, which may be after the caller has gone."""
+        self._charge = charge
 
     def begin(self, now: float, sharers: int) -> None:
         """A worker has it, and as many requests in all."""
@@ -53,8 +59,11 @@ class Usage:
     def end(self, now: float) -> None:
         """The worker has it no more."""
         if self._sharers:
-            self.computed_s += (now - self._since) / self._sharers
+            seconds = (now - self._since) / self._sharers
             self._sharers = 0
+            self.computed_s += seconds
+            if self._charge is not None:
+                self._charge(seconds)
 
 
 class Terms(NamedTuple):

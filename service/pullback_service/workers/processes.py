@@ -250,23 +250,23 @@ class ProcessWorkers(AbstractWorkers):
             if companions:
                 await _deliver(worker, companions)
         except BaseException as error:
-            self._part_from(worker, pool, companions, error)
+            self._part_from(worker, pool, turn, companions, error)
             if isinstance(error, LOST) and not companions:  # else nobody knows whose it was
                 await self._ask_why(worker, turn.caller)
             raise
-        finally:
-            turn.usage.end(monotonic())
+        turn.usage.end(monotonic())
         pool.give_back(worker)
         return reply
 
-    def _part_from(self, worker: Worker, pool: Pool, companions: list[Turn], error: BaseException) -> None:
+    def _part_from(self, worker: Worker, pool: Pool, turn: Turn, companions: list[Turn], error: BaseException) -> None:
         """The worker is done with, unless it was only the caller who did not wait: then it may be about to finish."""
         if worker.is_computing and isinstance(error, asyncio.CancelledError):
-            task = asyncio.create_task(_let_finish(worker, pool, companions[:]))
+            task = asyncio.create_task(_let_finish(worker, pool, turn, companions[:]))
             companions.clear()  # that task has charge of them
             self._finishing.add(task)
             task.add_done_callback(self._finishing.discard)
         else:
+            turn.usage.end(monotonic())
             pool.discard(worker)
 
     async def _ask_why(self, worker: Worker, caller: str) -> None:
@@ -291,11 +291,16 @@ async def _deliver(worker: Worker, companions: list[Turn]) -> None:
 def _strand(companions: list[Turn]) -> None:
     """Those that have no answer yet may be answered alone; each is told once, since it comes back as the same turn."""
     while companions:
-        companions.pop().settle(Stranded())
+        companion = companions.pop()
+        companion.usage.end(monotonic())
+        companion.settle(Stranded())
 
 
-async def _let_finish(worker: Worker, pool: Pool, companions: list[Turn]) -> None:
-    """Killing a worker costs other callers more than the rest of a short call; a long one is not waited for."""
+async def _let_finish(worker: Worker, pool: Pool, turn: Turn, companions: list[Turn]) -> None:
+    """Killing a worker costs other callers more than the rest of a short call; a long one is not waited for.
+
+    Whoever left pays for it.
+    """
     try:
         async with asyncio.timeout(FINISH_S):
             if worker.unanswered > len(companions):
@@ -307,6 +312,7 @@ async def _let_finish(worker: Worker, pool: Pool, companions: list[Turn]) -> Non
     else:
         pool.give_back(worker)
     finally:
+        turn.usage.end(monotonic())
         _strand(companions)
 
 

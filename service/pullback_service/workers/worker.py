@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ LOST = (ConnectionError,)
 """What it looks like when a worker ends in the middle of something."""
 
 NO_GRAPH = bytes(DIGEST_BYTES)
+_PHASE = rb"[a-z_]{1,32};dur=[0-9]{1,9}\.[0-9]{4}"
+TIMINGS = re.compile(rb"(?:%b(?:, %b){0,31})?" % (_PHASE, _PHASE)).fullmatch
+"""What a worker may tell of its phases: it stands in a header, and is added up."""
+
 NATIVE_ERRORS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 TOLD_IN_S = 2
 
@@ -90,8 +95,9 @@ class Worker:
 
     def _read(self, frame: Frame) -> Reply:
         head, timing, body = frame
-        if not (timing.isascii() and (server_timing := timing.decode()).isprintable()):
-            raise GarbledReply("a worker sent what is no header")
+        if not TIMINGS(timing):
+            raise GarbledReply("a worker tells of its phases in no way that is known")
+        server_timing = timing.decode()
         self.is_leaving = head.is_last
         self.device_bytes = head.device_bytes
         shared = self._shared_answer(head) if head.is_shared else None
