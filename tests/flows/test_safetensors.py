@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -318,14 +317,6 @@ def test_the_openapi_document_has_both_forms(service):
     operation = service.get("/openapi.json").json()["paths"]["/v1/backward"]["post"]
     assert set(operation["requestBody"]["content"]) == {JSON, SAFETENSORS}
     assert set(operation["responses"]["200"]["content"]) == {JSON, SAFETENSORS}
-
-
-def test_the_file_that_the_documentation_writes_is_answered(send):
-    page = (Path(__file__).parents[2] / "docs/tensors.md").read_text()
-    names: dict[str, Any] = {"json": json, "x": X.numpy(), "v": V.numpy()}
-    exec(page.split("```python\n")[1].split("```")[0], names)
-    _, tensors = opened(send("backward", names["body"], accept=SAFETENSORS).content)
-    assert tensors["gradients/x"].tolist() == [2.0, -2.0, 1.5]
 
 
 def test_a_large_file_goes_through_shared_memory_unharmed(real_url):

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from typing_extensions import override
 
 from pullback_service.settings import Quota, Settings
 
@@ -30,7 +31,7 @@ ONLY_NAME = "default"
 
 log = logging.getLogger(__name__)
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
 Amount = Annotated[int, Field(ge=0, strict=True)]
 
@@ -82,6 +83,11 @@ class Keyring:
                 raise BadKeysError(f"{names[digest]} and {holder.name} have the same key")
             self._held[digest[:SHELF]].append((digest, holder))
 
+    @override
+    def __str__(self) -> str:
+        holders = [holder.name for shelf in self._held.values() for _, holder in shelf]
+        return f"{len(holders)} of {len(set(holders))} names" if holders else "none, so that nobody is let in"
+
     def holder(self, key: bytes) -> Holder | None:
         """Whose key it is. How long that takes tells nothing of it: nobody can choose how a digest begins."""
         digest, found = sha256(key).digest(), None
@@ -107,6 +113,8 @@ class Keys:
         self._looked = monotonic()
         self._seen = self._stamp()
         self._ring = Keyring([*self._own, *self._read()])
+        if self.are_needed:
+            log.info("keys: %s", self._ring)
 
     def holder(self, key: bytes) -> Holder | None:
         """Whose key it is, as of now."""
@@ -128,7 +136,7 @@ class Keys:
         except BadKeysError as error:
             log.error("the keys stay as they were: %s", error)
         else:
-            log.info("the keys were read again")
+            log.info("the keys were read again: %s", self._ring)
 
     def _stamp(self) -> object:
         """Other than before when the file is; a mounted secret is replaced as a whole."""
@@ -136,7 +144,7 @@ class Keys:
             found = os.stat(self._path) if self._path is not None else None
         except OSError:
             return None
-        return found and (found.st_mtime_ns, found.st_ino, found.st_size)
+        return found and (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
 
     def _read(self) -> Iterator[tuple[bytes, Holder]]:
         if self._path is None:
@@ -155,9 +163,9 @@ def _entries(path: Path) -> dict[str, _Entry]:
     try:
         return _File.model_validate(tomllib.loads(path.read_text())).keys
     except OSError as error:
-        raise BadKeysError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise BadKeysError(f"{path} is no TOML; a table in it looks so: [keys.alice]") from None
+        raise BadKeysError(f"PULLBACK_API_KEYS_FILE={path}: {error.strerror} (user {os.getuid()})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadKeysError(f"{path} is no TOML: {error}. Each name has one table, like [keys.alice]") from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         raise BadKeysError(f"{path}: {'.'.join(map(str, first['loc'][:3]))}: {first['msg']}") from None

@@ -98,6 +98,6 @@ def _policy(quota: Quota) -> Iterator[str]:
 def _exceeded(what: str, wait_s: float) -> QuotaExceeded:
     return QuotaExceeded(
         f"The quota is {what}.",
-        retry_after_s=max(1, math.ceil(wait_s)),
-        hint="Wait as long as Retry-After says; whoever runs the service sets quotas.",
+        retry_after_s=(seconds := max(1, math.ceil(wait_s))),
+        hint=f"Try again in {seconds} s. Whoever runs the service sets quotas.",
     )

@@ -91,6 +91,8 @@ class Application(FastAPI):
     async def dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What stands behind the edge."""
         operation = ADDRESSES.get(record_of(scope).raw_path) if scope["type"] == "http" else None
+        if operation is None and scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server leaves the body out
         if operation is None:
             await super().__call__(scope, receive, send)
         else:

@@ -58,7 +58,7 @@ class Edge:
                 _start(record, message)
             else:
                 body = message.get("body", b"")
-                record.sent += len(body)
+                record.sent += len(body) if record.method != "HEAD" else 0
                 if record.status >= 400 and record.code is None:
                     record.tell_of_problem(body)
             await send(message)

@@ -52,15 +52,10 @@ def install_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
-        headers = dict(error.headers or {})
         if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow")
             return problem_response(
-                MethodNotAllowed(
-                    f"{request.method} is not allowed here.",
-                    expected=headers.get("Allow"),
-                    got=request.method,
-                ),
-                headers,
+                MethodNotAllowed(f"{request.method} is not allowed here.", expected=allowed, got=request.method)
             )
         if error.status_code == 404:
             return problem_response(

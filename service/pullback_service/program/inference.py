@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -82,6 +82,8 @@ class Inferred:
     late: frozenset[int]
     elements: int
     bytes: int
+    tape: dict[Any, bool] = field(default_factory=dict, repr=False, compare=False)
+    """Which nodes of the fake values' tape have derivatives, as far as anybody asked."""
 
     def type_of(self, ref: Ref) -> TensorType | None:
         """The dtype and shape of a value, None if unknown."""
@@ -96,7 +98,7 @@ class Inferred:
     def is_differentiable(self, ref: Ref) -> bool | None:
         """Whether a gradient flows through the value all the way to wrt, None if unknown."""
         is_required = self.requires_grad(ref)
-        return is_required and can_be_differentiated(look_up(ref, self.values))
+        return is_required and can_be_differentiated(look_up(ref, self.values), self.tape)
 
 
 def infer(program: Program, inputs: Mapping[str, TensorType | None], wrt: frozenset[str], limits: Limits) -> Inferred:

@@ -68,15 +68,22 @@ def _has_derivative(tensor: Tensor) -> bool:
     return tensor.requires_grad and can_be_differentiated(tensor)
 
 
-def can_be_differentiated(tensor: Tensor) -> bool:
-    """Whether no operator on the way from `tensor` back to its leaves lacks a derivative."""
-    pending, seen = [tensor.grad_fn], set()
+def can_be_differentiated(tensor: Tensor, known: dict[Any, bool] | None = None) -> bool:
+    """Whether no operator on the way from `tensor` back to its leaves lacks a derivative.
+
+    `known` keeps what was found out, for other tensors of the same tape.
+    """
+    if tensor.grad_fn is None:
+        return True
+    known = {} if known is None else known
+    pending = [tensor.grad_fn]
     while pending:
-        function = pending.pop()
-        if function is None or function in seen:
+        function = pending[-1]
+        before = [found for found, _ in function.next_functions if found is not None]
+        unknown = [found for found in before if found not in known]
+        if unknown and function not in known:
+            pending += unknown
             continue
-        seen.add(function)
-        if type(function).__name__ in {"NotImplemented", "Error"}:
-            return False
-        pending += [following for following, _ in function.next_functions]
-    return True
+        known[function] = type(function).__name__ not in {"NotImplemented", "Error"} and all(map(known.get, before))
+        pending.pop()
+    return known[tensor.grad_fn]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pullback_service.telemetry.record import Record
 
-OUR_BUG = 500
+FAILED, OUR_BUG = 400, 500
 
 log = logging.getLogger("pullback.access")
 
@@ -20,11 +20,12 @@ class AccessLog:
 
     def end(self, record: Record) -> None:
         """A request is over."""
-        if record.status >= self._least:
+        is_routine = record.operation == "health" and record.status < FAILED
+        if record.status >= self._least and not is_routine:
             fields = _fields(record)
-            what = "%s %s %d %s in %.2f ms, request %s"
-            told = (record.method, record.path, record.status, record.code or "", record.seconds * 1e3)
-            self._write(record.status, what, (*told, fields["request_id"]), fields)
+            came = " ".join(filter(None, (record.code, record.client and f"from {record.client}", record.key)))
+            told = (record.method, record.path, record.status, came, record.seconds * 1e3, fields["request_id"])
+            self._write(record.status, "%s %s %d %s in %.2f ms, request %s", told, fields)
 
     def refused(self, status: int, code: str, detail: str, request_id: str, client: str) -> None:
         """A connection was told of a problem before there was a request."""

@@ -8,12 +8,13 @@ import threading
 from logging.handlers import QueueHandler
 from queue import Full, Queue
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.orjson import OrjsonFormatter
 from typing_extensions import override
 
 from pullback_service.settings import Settings
 
-TEXT = "%(levelname)s %(name)s: %(message)s"
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_WAITING = 10_000
 LAST_WORDS_S = 2
 
@@ -37,6 +38,7 @@ def _json() -> logging.Formatter:
     return OrjsonFormatter(
         "%(levelname)s%(name)s%(message)s",
         timestamp="time",
+        reserved_attrs=[*RESERVED_ATTRS, "color_message"],
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
     )
 

@@ -24,6 +24,7 @@ _MEMBER = rb"[a-z0-9][a-z0-9_*/@-]{0,240}=[!-+\--<>-~]{1,256}"
 TRACESTATE = re.compile(rb"%b(?:, ?%b){0,31}" % (_MEMBER, _MEMBER))
 
 PROTOCOL = "http/protobuf"
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 LAST_WORDS_S = 3
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,7 @@ def are_wanted(environment: Mapping[str, str]) -> bool:
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     exporter = environment.get("OTEL_TRACES_EXPORTER", "")
-    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    return exporter != "none" and bool(exporter or any(environment.get(name) for name in endpoints))
+    return exporter != "none" and bool(exporter or any(environment.get(name) for name in ENDPOINTS))
 
 
 def _sent(record: Record) -> dict[str, str]:
@@ -143,6 +143,9 @@ def _exporter(environment: Mapping[str, str]) -> SpanExporter:
         raise TracingUnavailable(f"traces go otlp over {PROTOCOL} or to the console, not by {chosen} over {protocol}")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+    for name in ENDPOINTS:
+        if (address := environment.get(name)) and not address.startswith(("http://", "https://")):
+            raise TracingUnavailable(f"{name}={address} does not begin with http:// or https://")
     return OTLPSpanExporter()
 
 

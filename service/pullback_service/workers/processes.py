@@ -260,13 +260,14 @@ class ProcessWorkers(AbstractWorkers):
 
     def _part_from(self, worker: Worker, pool: Pool, turn: Turn, companions: list[Turn], error: BaseException) -> None:
         """The worker is done with, unless it was only the caller who did not wait: then it may be about to finish."""
+        turn.usage.end(now := monotonic())
         if worker.is_computing and isinstance(error, asyncio.CancelledError):
+            turn.usage.begin(now, 1 + len(companions))
             task = asyncio.create_task(_let_finish(worker, pool, turn, companions[:]))
             companions.clear()  # that task has charge of them
             self._finishing.add(task)
             task.add_done_callback(self._finishing.discard)
         else:
-            turn.usage.end(monotonic())
             pool.discard(worker)
 
     async def _ask_why(self, worker: Worker, caller: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -27,7 +28,10 @@ TIMINGS = re.compile(rb"(?:%b(?:, %b){0,31})?" % (_PHASE, _PHASE)).fullmatch
 """What a worker may tell of its phases: it stands in a header, and is added up."""
 
 NATIVE_ERRORS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+KILLERS: dict[int, str] = {signal.SIGKILL: "SIGKILL: when memory ends, the kernel ends the largest worker"}
 TOLD_IN_S = 2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -131,6 +135,8 @@ class Worker:
                 cause = await asyncio.shield(self.ending)
         except TimeoutError:
             return None
+        if cause:
+            log.warning("worker %d was ended by %s", self.pid, KILLERS.get(cause) or signal.Signals(cause).name)
         if cause not in NATIVE_ERRORS or self._answers is None:
             return None
         note = os.pread(self._answers.descriptor, NOTE.size, 0)
