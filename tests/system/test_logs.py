@@ -160,7 +160,7 @@ def test_as_text_failures_alone_are_told_unless_more_is_wanted():
     assert KEY not in text
     assert str(NUMBER) not in text
     assert responses["right"].headers["x-request-id"] not in text
-    assert "POST /v1/backward 422 shape_mismatch in" in text
+    assert "POST /v1/backward 422 shape_mismatch from 127.0.0.1 default in" in text
     assert responses["wrong"].headers["x-request-id"] in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 from logging.handlers import QueueHandler
 from queue import Full, Queue
@@ -17,6 +18,7 @@ from pullback_service.settings import Settings
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 MAX_WAITING = 10_000
 LAST_WORDS_S = 2
+STDERR = 2
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +28,8 @@ def configure_logging(settings: Settings, *, in_background: bool = False) -> Non
 
     In the background, a reader that stalls keeps nobody waiting: lines that nobody takes are lost, and counted.
     """
-    handler: logging.Handler = logging.StreamHandler()
+    handler = Background(STDERR) if in_background else logging.StreamHandler()
     handler.setFormatter(_json() if settings.log_format == "json" else logging.Formatter(TEXT))
-    if in_background:
-        handler = Background(handler)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
 
@@ -44,12 +44,15 @@ def _json() -> logging.Formatter:
 
 
 class Background(QueueHandler):
-    """Hands lines to a thread, which writes them; the library's listener would wait at the end for whoever stalls."""
+    """Hands lines to a thread, which writes them.
 
-    def __init__(self, writer: logging.Handler) -> None:
+    It holds no lock meanwhile, for which the end of the process would wait, as it would for the library's listener.
+    """
+
+    def __init__(self, descriptor: int) -> None:
         self._lines: Queue[logging.LogRecord | None] = Queue(MAX_WAITING)
         super().__init__(self._lines)
-        self._writer = writer
+        self._descriptor = descriptor
         self._lost = 0
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
@@ -68,11 +71,16 @@ class Background(QueueHandler):
 
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
-            self._writer.handle(line)
+            self._write_one(line)
             if self._lost:
                 lost, self._lost = self._lost, 0
                 told = f"{lost} lines were lost: nobody read them"
-                self._writer.handle(log.makeRecord(log.name, logging.WARNING, "", 0, told, (), None))
+                self._write_one(log.makeRecord(log.name, logging.WARNING, "", 0, told, (), None))
+
+    def _write_one(self, line: logging.LogRecord) -> None:
+        data = (self.format(line) + "\n").encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(self._descriptor, data) :]
 
     def _end(self) -> None:
         try:
