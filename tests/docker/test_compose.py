@@ -114,11 +114,11 @@ def test_told_to_stop_they_finish_what_runs(start_stack):
 
 
 def test_every_request_has_a_line_of_json_in_the_log(stack):
-    httpx.get(f"{stack.url}/health/live", headers={"x-request-id": "looked-for"})
+    httpx.get(f"{stack.url}/v1/ops/relu", headers={"x-request-id": "looked-for"})
     await_that(lambda: any('"looked-for"' in line for line in stack.logs("cpu")), "it is logged")
     lines = [json.loads(line) for line in stack.logs("cpu")]
     [found] = [line for line in lines if line.get("request_id") == "looked-for"]
-    assert (found["path"], found["status"]) == ("/health/live", 200)
+    assert (found["path"], found["status"]) == ("/v1/ops/relu", 200)
 
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1", "0.0.0.0"])
