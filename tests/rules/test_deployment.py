@@ -47,6 +47,14 @@ def test_the_example_shows_the_defaults_of_compose():
     assert {name: shown[name] for name in DEFAULTS} == DEFAULTS
 
 
+def test_the_example_shows_the_defaults_of_the_service_where_compose_has_none():
+    shown = dict(re.findall(r"^#PULLBACK_([A-Z_]+)=(.+)$", EXAMPLE, re.MULTILINE))
+    of_compose = {name.removeprefix("PULLBACK_") for name in DEFAULTS}
+    for name, field in Settings.model_fields.items():
+        if (value := shown.get(name.upper())) and name.upper() not in of_compose and field.default is not None:
+            assert value == str(field.default).removesuffix(".0").replace("False", "false"), name
+
+
 def test_nginx_has_the_limits_of_the_service_by_default():
     fields = Settings.model_fields
     for name in ("DEADLINE_S", "HEAD_TIMEOUT_S", "MAX_BODY_BYTES"):
