@@ -15,7 +15,10 @@ from tests.docker.stack import ROOT, Stack, await_that, docker, environment, ins
 from pullback import Client
 
 SERVICES = ["cpu", "nginx"]
-SUITES = [next(ROOT.glob(f"tests/*/{name}")) for name in ("test_docs_run.py", "test_examples.py")]
+SUITES = ["tests/docs/test_docs_run.py", "tests/system/test_examples.py"]
+ASKS_FOR_METRICS = "tests/docs/test_docs_run.py::test_every_block_of_a_page_is_run_and_says_what_is_so[api.md]"
+"""Which nginx does not pass on."""
+
 WORK = {"graph": "y = matrix_power(zeros([2500, 2500]) + x, 7).sum()", "inputs": {"x": 0.5}}
 """More than a second of a core."""
 ELEMENTS = 13_000_000
@@ -30,7 +33,7 @@ def configured(tmp_path, **variables: str) -> dict:
 
 def test_what_the_documentation_prints_works_through_nginx(stack):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--url", stack.url, *map(str, SUITES)],
+        [sys.executable, "-m", "pytest", "--url", stack.url, *SUITES, "--deselect", ASKS_FOR_METRICS],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
