@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from typing_extensions import override
 
@@ -34,30 +34,28 @@ class Addresses(Container[str]):
         return bool(self._networks) and self._holds(str(address))
 
     def _look_up(self, text: str) -> bool:
-        try:
-            address = ip_address(text)
-        except ValueError:  # a name, or a socket's path
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-        return any((mapped or address) in network for network in self._networks)
+        address = _parsed(text)
+        return address is not None and any(address in network for network in self._networks)
 
 
 def is_address(text: str) -> bool:
     """Whether it is one of IPv4 or IPv6."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return _parsed(text) is not None
 
 
 @lru_cache(REMEMBERED)
 def client_of(address: str) -> str:
     """Who has an address: of IPv6 a whole network of 64 bits, since one client has as many addresses as it likes."""
+    parsed = _parsed(address)
+    if parsed is None:
+        return address
+    return str(parsed if isinstance(parsed, IPv4Address) else IPv6Address(int(parsed) >> 64 << 64))
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, IPv4 also where IPv6 is wrapped around it; None where it is a name, or a socket's path."""
     try:
-        parsed = ip_address(address)
+        address = ip_address(text)
     except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -234,20 +234,19 @@ def test_a_key_that_cannot_be_one_is_not_taken_nor_told_back(key):
     assert key.strip()[:9] not in done.stderr
 
 
-def test_the_name_of_the_key_in_the_environment_is_taken(tmp_path):
+@pytest.mark.parametrize(
+    ("holders", "told"),
+    [
+        ({"default": [OTHER]}, "default is the name of the key in PULLBACK_API_KEY"),
+        ({"alice": [KEY]}, "the same key"),
+    ],
+)
+def test_the_key_in_the_environment_and_its_name_are_in_no_file(tmp_path, holders, told):
     path = tmp_path / "keys.toml"
-    keys_file(path, default=[OTHER])
+    keys_file(path, **holders)
     done = started(API_KEY=KEY, API_KEYS_FILE=str(path))
     assert done.returncode == 1
-    assert "default is the name of the key in PULLBACK_API_KEY" in done.stderr
-
-
-def test_one_key_has_one_name(tmp_path):
-    path = tmp_path / "keys.toml"
-    keys_file(path, alice=[KEY])
-    done = started(API_KEY=KEY, API_KEYS_FILE=str(path))
-    assert done.returncode == 1
-    assert "the same key" in done.stderr
+    assert told in done.stderr
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "x" * 70, "x..y"])

@@ -26,14 +26,17 @@ Headers = Mapping[bytes, bytes]
 def key_in(headers: Headers) -> bytes | None:
     """The key, if there is one in a form that is known. Somebody in between may have set Authorization."""
     own = headers.get(b"x-api-key")
-    if own is not None:
-        return own.strip() or None
-    scheme, _, value = headers.get(b"authorization", b"").strip().partition(b" ")
+    found = _authorised(headers.get(b"authorization", b"")) if own is None else own.strip()
+    return found or None
+
+
+def _authorised(authorization: bytes) -> bytes | None:
+    scheme, _, value = authorization.strip().partition(b" ")
     match scheme.lower():
         case b"bearer":
-            return value.strip() or None
+            return value.strip()
         case b"basic":
-            return _password(value.strip()) or None
+            return _password(value.strip())
     return None
 
 

@@ -112,7 +112,7 @@ class Keys:
         """Whether there is any, or a file for them: one without keys lets nobody in."""
         self._looked = monotonic()
         self._seen = self._stamp()
-        self._ring = Keyring([*self._own, *self._read()])
+        self._ring = self._read()
         if self.are_needed:
             log.info("keys: %s", self._ring)
 
@@ -132,7 +132,7 @@ class Keys:
             return
         self._seen = stamp
         try:
-            self._ring = Keyring([*self._own, *self._read()])
+            self._ring = self._read()
         except BadKeysError as error:
             log.error("the keys stay as they were: %s", error)
         else:
@@ -146,7 +146,10 @@ class Keys:
             return None
         return found and (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
 
-    def _read(self) -> Iterator[tuple[bytes, Holder]]:
+    def _read(self) -> Keyring:
+        return Keyring([*self._own, *self._filed()])
+
+    def _filed(self) -> Iterator[tuple[bytes, Holder]]:
         if self._path is None:
             return
         for name, entry in _entries(self._path).items():

@@ -27,10 +27,10 @@ CHALLENGE = 'Bearer realm="pullback", Basic realm="pullback", charset="UTF-8"'
 log = logging.getLogger(__name__)
 
 
-def problem_response(error: ProblemError, headers: dict[str, str] | None = None) -> Response:
+def problem_response(error: ProblemError) -> Response:
     """The response that tells of a problem."""
     body = describe(error).model_dump_json(exclude_none=True)
-    return Response(body, error.status, {**_headers_of(error), **(headers or {})}, PROBLEM_JSON)
+    return Response(body, error.status, _headers_of(error), PROBLEM_JSON)
 
 
 def _headers_of(error: ProblemError) -> dict[str, str]:
