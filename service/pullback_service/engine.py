@@ -61,29 +61,27 @@ class Engine:
         """The replies to calls that came together; one that goes through no run with others is to come alone."""
         if len(calls) == 1:
             return [self.answer(calls[0])]
-        return [
-            Reply(NEEDS_ROOM, b"") if reply is None or reply.size > INLINE_BYTES else reply
-            for reply in self._together(calls)
-        ]
+        return self._together(calls)
 
     def practise(self) -> None:
         """Learn from the calls that were answered, for those to come."""
         while self.library.homework:
             self.library.homework.pop()()
 
-    def _together(self, calls: Sequence[Call]) -> list[Reply | None]:
+    def _together(self, calls: Sequence[Call]) -> list[Reply]:
         """Replies to those calls that may be answered in one run."""
+        replies = [Reply(NEEDS_ROOM, b"")] * len(calls)
         if self._gpu is not None or any(call.operation != "backward" for call in calls):
-            return [None] * len(calls)
+            return replies
+        max_bytes = min(INLINE_BYTES, self._max_answer_bytes)
         try:
-            answers = answer_together(self.library, [self._sent(call) for call in calls])
-            return [
-                None if answer is None else self._written(*answer, call.forms.wanted)
-                for answer, call in zip(answers, calls, strict=True)
-            ]
+            for company in answer_together(self.library, [self._sent(call) for call in calls]):
+                for index, text in company.texts.items():
+                    if len(text) <= max_bytes:
+                        replies[index] = Reply(200, text, company.server_timing, rides=True, graph=company.graph)
         except Exception:  # alone, each gets its own answer, or its own problem
             log.warning("calls could not be answered together", exc_info=True)
-            return [None] * len(calls)
+        return replies
 
     def _sent(self, call: Call) -> Sent:
         return Sent(inflate(call.buffer(), call.forms.coding, self._max_body_bytes), call.forms)

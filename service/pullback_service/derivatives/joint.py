@@ -7,18 +7,18 @@ and walking autograd's tape, which is most of what a small graph costs, and many
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from pullback_service.derivatives.known_wrong import wrong_batching_rules
-from pullback_service.derivatives.linear import Images, settled
+from pullback_service.derivatives.linear import Images
 from pullback_service.derivatives.recording import NotRepeatable, Recorder, Tape
 from pullback_service.derivatives.run import run_forward
 from pullback_service.derivatives.vjp import Pullback
+from pullback_service.derivatives.wide import Wide
 from pullback_service.derivatives.work import Work
 from pullback_service.program.failures import tensors_in
 from pullback_service.program.guards import VALUE_GUARDS
@@ -70,56 +70,59 @@ class Joint:
         self._tape: Tape | None = None
         self._vectors: tuple[str, ...] = ()
         self._agreements = 0
-        self._many_agree: bool | None = None if not wrong_batching_rules(plan) else False
+        self._wide: Wide | None = None
+        self.takes_many = self._is_possible and _takes_many(plan)
+        """Whether it can be asked many questions at once."""
 
     def fits(self, vectors: Mapping[str, Tensor]) -> bool:
         """Whether it can be asked for these cotangents, and believed."""
         return self._agreements >= AGREEMENTS and tuple(sorted(vectors)) == self._vectors
 
     @property
-    def takes_many(self) -> bool:
-        """Whether it can be asked many questions at once."""
-        return self._many_agree is not False
-
-    @property
     def wants_to_learn(self) -> bool:
         """Whether a request and its answer would help."""
         return self._is_possible and self._agreements < AGREEMENTS
 
+    def arguments(self, question: Question) -> list[Tensor]:
+        """What a run is given to answer the question: inputs, constants, vectors."""
+        program = self._plan.program
+        inputs = [question.inputs[name] for name in program.inputs]
+        return [*inputs, *program.constants.values(), *[question.vectors[name] for name in self._vectors]]
+
+    def place_of_input(self, name: str) -> int:
+        """Where in the arguments an input is."""
+        return list(self._plan.program.inputs).index(name)
+
+    def place_of_vector(self, name: str) -> int:
+        """Where in the arguments a vector is."""
+        program = self._plan.program
+        return len(program.inputs) + len(program.constants) + self._vectors.index(name)
+
     def answer(self, question: Question) -> Values:
         """Outputs and gradients, to the bit those of autograd. Raises whatever torch raises."""
+        results = self.run(self.arguments(question))
+        names = self._plan.program.outputs
+        outputs = {name: tensor for name, tensor in zip(names, results, strict=False) if tensor is not None}
+        return Values(outputs, dict(zip(self._plan.wrt, results[len(names) :], strict=True)))
+
+    def run(self, arguments: Sequence[Tensor]) -> list[Tensor | None]:
+        """The same in one list, from a list."""
         assert self._tape is not None
         with torch.no_grad():
-            return self._named(self._tape.run(self._arguments(question)))
+            return self._tape.run(arguments)
 
-    def answer_many(self, questions: Question, count: int) -> Values | None:
-        """The same for several at once, along one leading axis, but for rounding. Raises whatever torch raises.
+    def run_many(self, arguments: Sequence[Tensor], count: int) -> list[Tensor | None] | None:
+        """The same for several questions along one leading axis, which constants lack, but for rounding.
 
-        None where a number is not finite: what some kernels make of it depends on its place in a tensor.
+        The numbers are finite. None where it turns out that this cannot be. Raises whatever torch raises.
         """
-        assert self._tape is not None
-        arguments = self._arguments(questions)
-        if not all(bool(tensor.isfinite().all()) for tensor in arguments if tensor.is_floating_point()):
-            return None
-        before, constants = len(self._plan.program.inputs), len(self._plan.program.constants)
-        axes = tuple(None if before <= index < before + constants else 0 for index in range(len(arguments)))
-        known = [index for index, slot in enumerate(self._tape.results) if slot is not None]
-
-        def run(*some: Tensor) -> list[Tensor]:
-            assert self._tape is not None
-            results = self._tape.run(some)
-            return [result for index in known if (result := results[index]) is not None]
-
-        results: list[Tensor | None] = [None] * len(self._tape.results)
         with torch.no_grad():
-            for index, column in zip(known, vmap(run, in_dims=axes)(*arguments), strict=True):
-                results[index] = column
-            values = self._named(results)
-            if self._many_agree is None:
-                self._many_agree = all(
-                    _is_near(_row(values, k), self.answer(_question(questions, k))) for k in range(count)
-                )
-        return values if self._many_agree else None
+            if self._wide is not None:
+                return self._wide.run(arguments, count)
+            wide, results = self._widened(arguments, count)
+        self._wide = wide
+        self.takes_many = wide is not None
+        return results
 
     def learn(self, question: Question, values: Values) -> None:
         """Compare with what autograd gave; without a tape, record one first."""
@@ -140,7 +143,7 @@ class Joint:
 
     def _record(self, question: Question) -> Tape:
         plan = self._plan
-        arguments = self._arguments(question)
+        arguments = self.arguments(question)
         names = [*plan.program.inputs, *plan.program.constants]
         given = dict(zip(names, arguments, strict=False))
         recorder = Recorder(arguments)
@@ -149,26 +152,21 @@ class Joint:
             found = Pullback(point.outputs, point.leaves, Work("reverse"), keep=False).one(question.vectors)
         return recorder.tape([*point.outputs.values(), *found.values()])
 
-    def _arguments(self, question: Question) -> list[Tensor]:
-        program = self._plan.program
-        inputs = [question.inputs[name] for name in program.inputs]
-        return [*inputs, *program.constants.values(), *[question.vectors[name] for name in self._vectors]]
-
-    def _named(self, results: Sequence[Tensor | None]) -> Values:
-        names = self._plan.program.outputs
-        outputs = {name: tensor for name, tensor in zip(names, results, strict=False) if tensor is not None}
-        gradients = dict(zip(self._plan.wrt, results[len(names) :], strict=True))
-        return Values(outputs, {n: None if g is None else settled(g) for n, g in gradients.items()})
-
-
-def _row(values: Values, index: int) -> Values:
-    gradients = {name: None if column is None else column[index] for name, column in values.gradients.items()}
-    return Values({name: column[index] for name, column in values.outputs.items()}, gradients)
-
-
-def _question(questions: Question, index: int) -> Question:
-    inputs, vectors = ({name: column[index] for name, column in columns.items()} for columns in questions)
-    return Question(inputs, vectors)
+    def _widened(self, arguments: Sequence[Tensor], count: int) -> tuple[Wide, list[Tensor | None]] | tuple[None, None]:
+        """A wide tape and its results, which are held against those of single runs."""
+        assert self._tape is not None
+        fixed = range(len(self._plan.program.inputs), len(arguments) - len(self._vectors))
+        try:
+            wide = Wide(self._tape, arguments, [None if index in fixed else 0 for index in range(len(arguments))])
+            results = wide.run(arguments, count)
+            for row in range(count):
+                one = self._tape.run([t if index in fixed else t[row] for index, t in enumerate(arguments)])
+                if not _are_near([None if column is None else column[row] for column in results], one):
+                    raise NotRepeatable("what is computed together is not what is computed alone")
+        except Exception as error:
+            log.log(logging.DEBUG if isinstance(error, NotRepeatable) else logging.WARNING, "not widened: %s", error)
+            return None, None
+        return wide, results
 
 
 def is_recordable(plan: Plan) -> bool:
@@ -177,6 +175,11 @@ def is_recordable(plan: Plan) -> bool:
         return False
     is_real = not any(kind.is_complex() for value in plan.inferred.values for kind in tensors_in(value))
     return is_real and all(map(_is_recordable, plan.program.steps))
+
+
+def _takes_many(plan: Plan) -> bool:
+    """Whether vmap is right, and no number infinite: what some kernels make of one depends on its place in a tensor."""
+    return not wrong_batching_rules(plan) and all(map(_is_finite, plan.program.constants.values()))
 
 
 def _is_recordable(step: Step) -> bool:
@@ -188,8 +191,23 @@ def _is_recordable(step: Step) -> bool:
 
 def _is_same(some: Values, others: Values) -> bool:
     """Whether they are equal to the bit; one NaN is like another."""
-    pairs = _pairs(some, others)
-    return pairs is not None and all(a.dtype == b.dtype and a.shape == b.shape and _is_equal(a, b) for a, b in pairs)
+    left, right = _named(some), _named(others)
+    return left.keys() == right.keys() and all(_agree(left[name], right[name], _is_equal) for name in left)
+
+
+def _named(values: Values) -> dict[Any, Tensor | None]:
+    return {**values.outputs, **{(name,): gradient for name, gradient in values.gradients.items()}}
+
+
+def _are_near(some: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> bool:
+    """Whether they are equal but for rounding."""
+    return all(_agree(a, b, _is_near) for a, b in zip(some, others, strict=True))
+
+
+def _agree(a: Tensor | None, b: Tensor | None, are_alike: Callable[[Tensor, Tensor], bool]) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.dtype == b.dtype and a.shape == b.shape and are_alike(a, b)
 
 
 def _is_equal(a: Tensor, b: Tensor) -> bool:
@@ -199,13 +217,10 @@ def _is_equal(a: Tensor, b: Tensor) -> bool:
     return bool(is_equal.all())
 
 
-def _is_near(some: Values, others: Values) -> bool:
-    """Whether they are equal but for rounding."""
-    pairs = _pairs(some, others)
-    return pairs is not None and all(
-        torch.allclose(a, b, rtol=0, atol=_rounding(b), equal_nan=True) if a.is_floating_point() else torch.equal(a, b)
-        for a, b in pairs
-    )
+def _is_near(a: Tensor, b: Tensor) -> bool:
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    return torch.allclose(a, b, rtol=0, atol=_rounding(b), equal_nan=True)
 
 
 def _rounding(tensor: Tensor) -> float:
@@ -214,14 +229,5 @@ def _rounding(tensor: Tensor) -> float:
     return ROUNDING * torch.finfo(tensor.dtype).eps * largest
 
 
-def _pairs(some: Values, others: Values) -> list[tuple[Tensor, Tensor]] | None:
-    """The tensors of both, side by side; None if one has what the other lacks."""
-    left, right = (
-        {**values.outputs, **{(name,): g for name, g in values.gradients.items()}} for values in (some, others)
-    )
-    if left.keys() != right.keys():
-        return None
-    both = [(left[name], right[name]) for name in left]
-    if any((a is None) != (b is None) for a, b in both):
-        return None
-    return [(a, b) for a, b in both if a is not None and b is not None]
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
@@ -38,11 +38,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One call, whose results go to the next slots. What it is given lies in the slots that `pick` gets."""
+    """One call, whose results go to the next slots. What it is given lies in `places`, from where `pick` gets it."""
 
     operator: OpOverload
-    pick: Callable[[Sequence[Any]], tuple[Any, ...]]
+    places: list[Any]
     names: tuple[str, ...]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pick", _picker(self.places))
 
     def run(self, values: Sequence[Any]) -> Any:
         """The results; the last arguments go by their names."""
@@ -61,9 +65,9 @@ class Tape:
     calls: list[Recorded]
     results: list[int | None]
 
-    def run(self, arguments: Sequence[Tensor]) -> list[Tensor | None]:
-        """The results for other arguments, of the same dtypes and shapes."""
-        values = [*arguments, *self.literals]
+    def run(self, arguments: Sequence[Tensor], literals: Sequence[Any] | None = None) -> list[Tensor | None]:
+        """The results for other arguments, of the same dtypes and shapes, and perhaps other literals."""
+        values = [*arguments, *(self.literals if literals is None else literals)]
         for call in self.calls:
             result = call.run(values)
             if type(result) is Tensor:
@@ -123,7 +127,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise NotRepeatable(self._doubt)
         writer = _Writer(self._arguments, [v for _, args, kwargs in self._calls for v in (*args, *kwargs.values())])
         calls = [
-            Recorded(func, writer.picker([*args, *kwargs.values()]), tuple(kwargs))
+            Recorded(func, writer.places([*args, *kwargs.values()]), tuple(kwargs))
             for func, args, kwargs in self._calls
         ]
         return Tape(writer.literals, calls, [None if slot is None else writer.place(slot) for slot in slots])
@@ -141,12 +145,9 @@ class _Writer:
         """Where that tensor lies now."""
         return slot.index if slot.index < self._arguments else slot.index + len(self.literals)
 
-    def picker(self, given: Sequence[Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-        """What gets these arguments out of the values. To be called in the order of the calls."""
-        places = [self._placed(value) for value in given]
-        if all(isinstance(place, int) for place in places):
-            return itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],) if places else ()
-        return lambda values: tuple(_picked(place, values) for place in places)
+    def places(self, given: Sequence[Any]) -> list[Any]:
+        """Where these arguments lie. To be called in the order of the calls."""
+        return [self._placed(value) for value in given]
 
     def _placed(self, value: Any) -> Any:
         if isinstance(value, Slot):
@@ -159,6 +160,12 @@ class _Writer:
 
 def _holds_slots(value: Any) -> bool:
     return isinstance(value, Slot) or (isinstance(value, list) and any(isinstance(item, Slot) for item in value))
+
+
+def _picker(places: list[Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    if all(isinstance(place, int) for place in places):
+        return itemgetter(*places) if len(places) > 1 else lambda values: (values[places[0]],) if places else ()
+    return lambda values: tuple(_picked(place, values) for place in places)
 
 
 def _picked(place: Any, values: Sequence[Any]) -> Any:

@@ -6,8 +6,8 @@ Nothing is refused here. Whatever is unusual goes the way of a first request, wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -17,16 +17,17 @@ from torch import Tensor
 
 from pullback_schemas.problems import ProblemError, ProblemsError
 from pullback_service.clock import Clock
-from pullback_service.derivatives.joint import Question, Values
+from pullback_service.derivatives.joint import Joint, Question, Values
 from pullback_service.derivatives.vjp import settle_unused
 from pullback_service.forms import PLAIN
 from pullback_service.library import Library
 from pullback_service.operations.plain import Plain
-from pullback_service.program.types import TensorType, type_of
+from pullback_service.program.types import MAX_AXES, TensorType, type_of
 from pullback_service.protocols.answer import Answer
 from pullback_service.protocols.doors import Sent
 from pullback_service.protocols.json_pattern import Gap, Path, Template, cut, paths_of
 from pullback_service.protocols.tensor_reader import read_tensor
+from pullback_service.protocols.tensor_writer import write_tensor
 
 SMALL_BYTES = 2**14
 LEAVES = {("inputs", 2): "", ("inputs", 3): "data", ("grad_tensors", 2): "", ("grad_tensors", 3): "data"}
@@ -37,12 +38,19 @@ WRITTEN = {torch.float64, torch.float32, torch.int64, torch.int32, torch.bool}
 
 log = logging.getLogger(__name__)
 
+Texts = list[bytes]
+"""What stands in the holes of a request."""
+
 Numbers = list[NDArray[Any]]
-"""What stands in the holes of a request, those that are tensors."""
+"""What stands in the holes of requests, those that are tensors: for each a column with a row a request."""
 
 
 class Unusual(Exception):
     """The request is none that is remembered."""
+
+
+UNREADABLE = (Unusual, ValueError, ProblemError, ProblemsError)
+"""What reading numbers raises; orjson's and numpy's errors are ValueErrors."""
 
 
 class Hole:
@@ -53,21 +61,24 @@ class Hole:
         self._text = text
         self._nested = np.shape(orjson.loads(text))
 
-    def read(self, text: bytes) -> NDArray[Any] | None:
-        """The tensor's numbers, None where there is no tensor. Raises Unusual, ValueError or a problem."""
+    def read(self, texts: Sequence[bytes]) -> NDArray[Any] | None:
+        """The tensor's numbers in each request, None where there is no tensor. Raises what is UNREADABLE."""
         if self.kind is None:
-            if text != self._text:
+            if any(text != self._text for text in texts):
                 raise Unusual
             return None
-        if self.kind.dtype != torch.float64:
-            tensor = read_tensor(orjson.loads(text), self.kind.dtype)
-            if tensor.shape != self._nested:
-                raise Unusual
-            return tensor.reshape(self.kind.shape).numpy()
-        array = np.array(orjson.loads(text), dtype=np.float64)
-        if array.shape != self._nested:
+        count = len(texts)
+        # The strings are ours, since there is none in a text: each text is one value if they stand where they were put.
+        values = orjson.loads(b"[%b]" % b',"",'.join(texts))
+        if values[1::2] != [""] * (count - 1):
             raise Unusual
-        return array.reshape(self.kind.shape)
+        if self.kind.dtype == torch.float64:
+            array = np.array(values[::2], dtype=np.float64)
+        else:
+            array = read_tensor(values[::2], self.kind.dtype).numpy()
+        if array.shape != (count, *self._nested):
+            raise Unusual
+        return array.reshape(count, *self.kind.shape)
 
 
 class Repeat:
@@ -75,81 +86,71 @@ class Repeat:
 
     def __init__(self, plain: Plain, question: Question, values: Values, holes: list[Hole]) -> None:
         evaluation = plain.evaluation
-        self.digest = evaluation.source.digest
-        self.joint = plain.joint
-        self._graph = evaluation.source.program.digest
+        self.graph = evaluation.source.program.digest
+        self._digest = evaluation.source.digest
+        self._joint = plain.joint
         self._is_sociable = not evaluation.request.deterministic
         self._holes = holes
-        self._leaves = [hole for hole in holes if hole.kind is not None]
-        self._question = question
-        self._derived = plain.leaves
-        self._unused = evaluation.request.unused
-        tensors = self._settled(values)._asdict()
+        self._arguments = self._joint.arguments(question)
+        self._places = [_place(hole, self._joint) for hole in holes if hole.kind]
+        unused = settle_unused(
+            {n: g for n, g in values.gradients.items() if g is None}, plain.leaves, evaluation.request.unused
+        )
+        gradients = values.gradients | {n: None if g is None else write_tensor(g) for n, g in unused.items()}
+        document = {"outputs": values.outputs, "gradients": gradients}
         meta = {**evaluation.meta(plain.work()), "plan_cached": True}
-        self._alone = Template({**tensors, "meta": {**meta, "timings_ms": Gap()}})
-        self._together = Template({**tensors, "meta": {**meta, "together": Gap(), "timings_ms": Gap()}})
+        self._alone = Template({**document, "meta": {**meta, "timings_ms": Gap()}})
+        self._together = Template({**document, "meta": {**meta, "together": Gap(), "timings_ms": Gap()}})
 
     @property
     def may_join(self) -> bool:
         """Whether such requests may be answered together."""
-        return self._is_sociable and self.joint.takes_many
+        return self._is_sociable and self._joint.takes_many
 
-    def read(self, texts: list[bytes]) -> Numbers:
-        """The numbers in a request's holes. Raises Unusual, ValueError or a problem."""
-        read = [hole.read(text) for hole, text in zip(self._holes, texts, strict=True)]
-        return [array for array in read if array is not None]
+    def admit(self, library: Library) -> None:
+        """Before a run. Raises what `admit` raises of the graph."""
+        library.admit(self._digest)
 
-    def question(self, numbers: Numbers) -> Question:
-        """What is asked with these numbers."""
-        inputs, vectors = dict(self._question.inputs), dict(self._question.vectors)
-        for hole, array in zip(self._leaves, numbers, strict=True):
-            (inputs if hole.field == "inputs" else vectors)[hole.name] = torch.from_numpy(array)
-        return Question(inputs, vectors)
+    def read(self, requests: Sequence[Sequence[bytes]]) -> Numbers:
+        """The numbers in the holes of requests. Raises what is UNREADABLE."""
+        columns = zip(self._holes, zip(*requests, strict=True), strict=True)
+        return [numbers for hole, texts in columns if (numbers := hole.read(texts)) is not None]
 
-    def questions(self, numbers: Sequence[Numbers]) -> Question:
-        """What all of them ask, along one leading axis."""
-        count = len(numbers)
-        stacked = self.question([np.stack(column) for column in zip(*numbers, strict=True)])
-        known = {(hole.field, hole.name) for hole in self._leaves}
-
-        def wide(tensors: dict[str, Tensor], field: str) -> dict[str, Tensor]:
-            return {n: t if (field, n) in known else t.expand(count, *t.shape) for n, t in tensors.items()}
-
-        return Question(wide(dict(stacked.inputs), "inputs"), wide(dict(stacked.vectors), "grad_tensors"))
-
-    def told(self, values: Values, clock: Clock) -> Answer | None:
-        """The answer that holds these values; None if one is not finite."""
+    def answer(self, numbers: Numbers, clock: Clock) -> bytes | None:
+        """The answer to a single request; None if a number is not finite. Raises whatever torch raises."""
+        arguments = self._arguments.copy()
+        for place, column in zip(self._places, numbers, strict=True):
+            arguments[place] = torch.from_numpy(column[0, ...])
+        results = self._joint.run(arguments)
         clock.lap("forward_backward")
-        arrays = [tensor.numpy() for tensor in _tensors(self._settled(values))]
-        return self._answer(self._alone.fill(arrays, [_timings(clock)]))
+        columns = [result.numpy()[None] for result in _dense(results)]
+        return self._alone.fill(columns, [_timings(clock)])[0]
 
-    def told_together(self, values: Values, clocks: Sequence[Clock]) -> list[Answer | None]:
-        """As many answers, from values along one leading axis."""
-        columns = [tensor.numpy() for tensor in _tensors(self._settled(values, len(clocks)))]
-        count = str(len(clocks)).encode()
-        answers = []
-        for index, clock in enumerate(clocks):
-            clock.lap("forward_backward")
-            rows = [column[index, ...] for column in columns]
-            answers.append(self._answer(self._together.fill(rows, [count, _timings(clock)])))
-        return answers
-
-    def _settled(self, values: Values, batch: int | None = None) -> Values:
-        gradients = settle_unused(values.gradients, self._derived, self._unused, batch)
-        return Values(values.outputs, gradients)
-
-    def _answer(self, text: bytes | None) -> Answer | None:
-        return None if text is None else Answer({}, rides=self.may_join, text=text, graph=self._graph)
+    def answer_many(self, numbers: Numbers, clock: Clock) -> list[bytes | None] | None:
+        """The answers to requests that go through one run; None if none does. Raises whatever torch raises."""
+        count = len(numbers[0])
+        arguments = [tensor.expand(count, *tensor.shape) for tensor in self._arguments]
+        for place, column in zip(self._places, numbers, strict=True):
+            arguments[place] = torch.from_numpy(column)
+        results = self._joint.run_many(arguments, count)
+        if results is None:
+            return None
+        clock.lap("forward_backward")
+        columns = [result.numpy() for result in _dense(results)]
+        return self._together.fill(columns, [b"%d" % count, _timings(clock)])
 
 
-def _tensors(values: Values) -> list[Tensor]:
-    found = [*values.outputs.values(), *values.gradients.values()]
-    return [tensor.contiguous() for tensor in found if tensor is not None]
+def _place(hole: Hole, joint: Joint) -> int:
+    return joint.place_of_input(hole.name) if hole.field == "inputs" else joint.place_of_vector(hole.name)
+
+
+def _dense(tensors: Iterable[Tensor | None]) -> list[Tensor]:
+    return [tensor.contiguous() for tensor in tensors if tensor is not None]
 
 
 def _timings(clock: Clock) -> bytes:
     clock.lap("encode")
-    return b"{%s}" % ",".join([f'"{phase}":{ms}' for phase, ms in clock.milliseconds().items()]).encode()
+    return orjson.dumps(clock.milliseconds())
 
 
 def note(library: Library, sent: Sent, plain: Plain) -> None:
@@ -167,8 +168,13 @@ def note(library: Library, sent: Sent, plain: Plain) -> None:
         return
     if {(hole.field, hole.name) for hole in holes if hole.kind} != _sent_tensors(plain):
         return
-    if all(tensor.dtype in WRITTEN for tensor in _tensors(values)):
+    if all(map(_is_written, (*values.outputs.values(), *values.gradients.values()))):
         library.patterns[fragments] = Repeat(plain, question, values, holes)
+
+
+def _is_written(tensor: Tensor | None) -> bool:
+    """Whether many of it can be written as one."""
+    return tensor is None or (tensor.dtype in WRITTEN and tensor.numel() > 0 and tensor.dim() < MAX_AXES)
 
 
 def _cut(sent: Sent) -> tuple[tuple[bytes, ...], list[bytes]] | None:
@@ -195,58 +201,77 @@ def _sent_tensors(plain: Plain) -> set[tuple[str, str]]:
     return {("inputs", name) for name in request.inputs} | {("grad_tensors", name) for name in vectors}
 
 
-def find(library: Library, sent: Sent) -> tuple[Repeat, Numbers] | None:
-    """What is known of such a request, and its numbers. Raises what `admit` raises of its graph."""
+def _find(library: Library, sent: Sent) -> tuple[Repeat, Texts] | None:
+    """What is known of such a request, and the texts of its numbers."""
     parts = _cut(sent) if library.patterns else None
-    if parts is None:
-        return None
-    fragments, texts = parts
-    repeat: Repeat | None = library.patterns.get(fragments)
-    if repeat is None:
-        return None
-    try:
-        numbers = repeat.read(texts)
-    except (Unusual, ValueError, ProblemError, ProblemsError):  # orjson's and numpy's are ValueErrors
-        return None
-    library.admit(repeat.digest)
-    return repeat, numbers
+    repeat = None if parts is None else library.patterns.get(parts[0])
+    return None if parts is None or repeat is None else (repeat, parts[1])
 
 
 def answer_again(library: Library, sent: Sent, clock: Clock) -> Answer | None:
-    """The answer to a request of which all but the numbers is known."""
-    found = find(library, sent)
+    """The answer to a request of which all but the numbers is known. Raises what `admit` raises of its graph."""
+    found = _find(library, sent)
     if found is None:
         return None
-    repeat, numbers = found
+    repeat, texts = found
+    try:
+        numbers = repeat.read([texts])
+    except UNREADABLE:
+        return None
+    repeat.admit(library)
     clock.lap("decode")
     try:
-        return repeat.told(repeat.joint.answer(repeat.question(numbers)), clock)
+        text = repeat.answer(numbers, clock)
     except RuntimeError:  # autograd will tell which node
         log.debug("what was learnt failed", exc_info=True)
         return None
+    return None if text is None else Answer({}, rides=repeat.may_join, text=text, graph=repeat.graph)
 
 
-def answer_together(library: Library, requests: Sequence[Sent]) -> list[tuple[Answer, Clock] | None]:
-    """The answers to those requests that go through one run together; None: to be answered alone."""
-    groups: dict[Repeat, list[tuple[int, Numbers, Clock]]] = {}
+class Company(NamedTuple):
+    """The answers to requests that went through one run, by their place among all that came."""
+
+    texts: dict[int, bytes]
+    graph: bytes
+    server_timing: str
+
+
+def answer_together(library: Library, requests: Sequence[Sent]) -> Iterator[Company]:
+    """The answers to those requests that go through one run with others. Raises what `admit` raises of a graph."""
+    clock = Clock()
+    groups: dict[Repeat, dict[int, Texts]] = {}
     for index, sent in enumerate(requests):
-        clock = Clock()
-        found = find(library, sent)
+        found = _find(library, sent)
         if found is not None and found[0].may_join:
-            groups.setdefault(found[0], []).append((index, found[1], clock))
-        clock.lap("decode")
-    answers: list[tuple[Answer, Clock] | None] = [None] * len(requests)
+            groups.setdefault(found[0], {})[index] = found[1]
     for repeat, members in groups.items():
-        if len(members) == 1:
+        readable, numbers = _read_all(repeat, members)
+        if len(readable) < 2:
             continue
+        repeat.admit(library)
+        clock.lap("decode")
         try:
-            values = repeat.joint.answer_many(repeat.questions([numbers for _, numbers, _ in members]), len(members))
+            answers = repeat.answer_many(numbers, clock)
         except RuntimeError:
             log.debug("a run of many failed", exc_info=True)
             continue
-        if values is None:
-            continue
-        told = repeat.told_together(values, [clock for *_, clock in members])
-        for (index, _, clock), answer in zip(members, told, strict=True):
-            answers[index] = None if answer is None else (answer, clock)
-    return answers
+        if answers is not None:
+            texts = {index: text for index, text in zip(readable, answers, strict=True) if text is not None}
+            yield Company(texts, repeat.graph, clock.server_timing())
+
+
+def _read_all(repeat: Repeat, members: dict[int, Texts]) -> tuple[list[int], Numbers]:
+    """Which requests can be read, and their numbers. One that cannot costs the others no more than time."""
+    try:
+        return list(members), repeat.read(list(members.values()))
+    except UNREADABLE:
+        readable = {index: texts for index, texts in members.items() if _is_readable(repeat, texts)}
+        return list(readable), repeat.read(list(readable.values())) if readable else []
+
+
+def _is_readable(repeat: Repeat, texts: Texts) -> bool:
+    try:
+        repeat.read([texts])
+    except UNREADABLE:
+        return False
+    return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import orjson
@@ -57,19 +58,31 @@ def _marked(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
 
 
 class Template:
-    """An answer in JSON but for the numbers of its tensors, and for whatever else is a `Gap`."""
+    """Answers in JSON but for the numbers of their tensors, and for whatever else is a `Gap`."""
 
     def __init__(self, document: Json) -> None:
         self._frames = orjson.dumps(document, default=_gap).split(GAP)
 
-    def fill(self, arrays: Iterable[NDArray[Any]], others: Iterable[bytes]) -> bytes | None:
-        """The answer with these numbers, in the order of the document; None if one is not finite."""
-        first, *frames = self._frames
-        texts = [_text(array) for array in arrays]
-        if any(b"null" in text for text in texts):
-            return None
-        texts += others
-        return b"".join([first, *[piece for pair in zip(texts, frames, strict=True) for piece in pair]])
+    def fill(self, columns: Sequence[NDArray[Any]], others: Sequence[bytes]) -> list[bytes | None]:
+        """As many answers as the columns, in the order of the document, have rows; None if one is not finite.
+
+        Each column has elements. `others`, for the gaps that stand after the tensors, is the same for all.
+        """
+        frames, (after, *ends) = self._frames[: len(columns)], self._frames[len(columns) :]
+        end = b"".join([after, *chain.from_iterable(zip(others, ends, strict=True))])
+        texts = [orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY) for column in columns]
+        rows = [_rows(text, column.ndim - 1) for text, column in zip(texts, columns, strict=True)]
+        pieces = chain.from_iterable(zip(map(repeat, frames), rows, strict=True))
+        answers = map(b"".join, zip(*pieces, repeat(end), strict=False))
+        if not any(b"null" in text for text in texts):
+            return list(answers)
+        are_finite = (not any(b"null" in text for text in row) for row in zip(*rows, strict=True))
+        return [answer if is_finite else None for answer, is_finite in zip(answers, are_finite, strict=True)]
+
+
+def _rows(text: bytes, depth: int) -> list[bytes]:
+    """The rows of a column, each without its outer brackets: between two rows stand more than within one."""
+    return text[1 + depth : -1 - depth].split(b"]" * depth + b"," + b"[" * depth)
 
 
 class Gap:
@@ -78,13 +91,8 @@ class Gap:
 
 def _gap(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
-        return {"dtype": DTYPE_NAMES[leaf.dtype], "shape": list(leaf.shape), "data": orjson.Fragment(GAP)}
+        data = b"%b%b%b" % (b"[" * leaf.dim(), GAP, b"]" * leaf.dim())
+        return {"dtype": DTYPE_NAMES[leaf.dtype], "shape": list(leaf.shape), "data": orjson.Fragment(data)}
     if isinstance(leaf, Gap):
         return orjson.Fragment(GAP)
     raise TypeError(f"no JSON: {type(leaf).__name__}")
-
-
-def _text(array: NDArray[Any]) -> bytes:
-    if array.ndim:
-        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    return orjson.dumps(array.reshape(1), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
