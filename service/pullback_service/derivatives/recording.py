@@ -38,23 +38,19 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One call, whose results go to the next slots. What it is given lies in `places`, from where `pick` gets it."""
+    """One call, whose results go to the next slots. What it is given lies in `places`; the last go by their `names`."""
 
     operator: OpOverload
     places: list[Any]
     names: tuple[str, ...]
     pick: Callable[[Sequence[Any]], tuple[Any, ...]] = field(init=False, compare=False)
+    """Gets what it is given out of the values so far."""
+    call: Callable[..., Any] = field(init=False, compare=False)
+    """Calls the operator with that."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pick", _picker(self.places))
-
-    def run(self, values: Sequence[Any]) -> Any:
-        """The results; the last arguments go by their names."""
-        given = self.pick(values)
-        if not self.names:
-            return self.operator(*given)
-        first = len(given) - len(self.names)
-        return self.operator(*given[:first], **dict(zip(self.names, given[first:], strict=True)))
+        object.__setattr__(self, "call", _named(self.operator, self.names) if self.names else self.operator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +64,8 @@ class Tape:
     def run(self, arguments: Sequence[Tensor], literals: Sequence[Any] | None = None) -> list[Tensor | None]:
         """The results for other arguments, of the same dtypes and shapes, and perhaps other literals."""
         values = [*arguments, *(self.literals if literals is None else literals)]
-        for call in self.calls:
-            result = call.run(values)
+        for recorded in self.calls:
+            result = recorded.call(*recorded.pick(values))
             if type(result) is Tensor:
                 values.append(result)
             else:
@@ -160,6 +156,14 @@ class _Writer:
 
 def _holds_slots(value: Any) -> bool:
     return isinstance(value, Slot) or (isinstance(value, list) and any(isinstance(item, Slot) for item in value))
+
+
+def _named(operator: OpOverload, names: tuple[str, ...]) -> Callable[..., Any]:
+    def call(*given: Any) -> Any:
+        first = len(given) - len(names)
+        return operator(*given[:first], **dict(zip(names, given[first:], strict=True)))
+
+    return call
 
 
 def _picker(places: list[Any]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:

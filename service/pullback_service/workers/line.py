@@ -25,7 +25,10 @@ from pullback_service.workers.frames import (
 from pullback_service.workers.shared import INLINE_BYTES, SharedBytes
 
 AWAKE_S = 3e-4
-"""How long a worker stays awake after a reply, giving way to whoever else wants the processor."""
+"""How long a worker stays awake after a single reply, giving way to whoever else wants the processor.
+
+After many at once it sleeps: where calls wait for one another, they do not wait for it to be woken.
+"""
 
 ONE_PIECE = 2**16
 _ANCILLARY = CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)
@@ -38,6 +41,7 @@ class Line:
         self._connection = connection
         self._answers: SharedBytes | None = None
         self._number = 0
+        self._awake_s = AWAKE_S
         self._received, self._at = b"", 0
         self.refused: frozenset[bytes] = frozenset()
 
@@ -60,7 +64,7 @@ class Line:
 
     def _arrived(self) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
         """What comes next. For a moment it is looked for again and again: to be woken takes the kernel longer."""
-        end = time.perf_counter() + AWAKE_S
+        end = time.perf_counter() + self._awake_s
         while time.perf_counter() < end:
             try:
                 return self._connection.recvmsg(ONE_PIECE, _ANCILLARY, MSG_DONTWAIT)
@@ -101,6 +105,7 @@ class Line:
                 self._share(reply)
             else:
                 pieces.append(reply.body)
+        self._awake_s = AWAKE_S if len(replies) == 1 else 0.0
         self._connection.sendall(b"".join(pieces))
 
     def _share(self, reply: Reply) -> None:
