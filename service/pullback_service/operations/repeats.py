@@ -150,7 +150,7 @@ def _dense(tensors: Iterable[Tensor | None]) -> list[Tensor]:
 
 def _timings(clock: Clock) -> bytes:
     clock.lap("encode")
-    return orjson.dumps(clock.milliseconds())
+    return clock.json()
 
 
 def note(library: Library, sent: Sent, plain: Plain) -> None:
