@@ -108,7 +108,7 @@ class Joint:
     def run(self, arguments: Sequence[Tensor]) -> list[Tensor | None]:
         """The same in one list, from a list."""
         assert self._tape is not None
-        with torch.no_grad():
+        with torch.inference_mode():
             return self._tape.run(arguments)
 
     def run_many(self, arguments: Sequence[Tensor], count: int) -> list[Tensor | None] | None:
@@ -116,7 +116,7 @@ class Joint:
 
         The numbers are finite. None where it turns out that this cannot be. Raises whatever torch raises.
         """
-        with torch.no_grad():
+        with torch.inference_mode():
             if self._wide is not None:
                 return self._wide.run(arguments, count)
             wide, results = self._widened(arguments, count)
