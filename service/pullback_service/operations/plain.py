@@ -42,11 +42,6 @@ class Plain:
         """Whether what was learnt answers it."""
         return self.question is not None and self.joint.fits(self.question.vectors)
 
-    @property
-    def may_join(self) -> bool:
-        """Whether it may be answered together with others, in the last bits of which the answers may differ."""
-        return self.is_known and self.joint.takes_many and not self.evaluation.request.deterministic
-
     def answer(self) -> Answer:
         """The answer, in whatever way."""
         if self.question is not None and self.is_known:
@@ -62,8 +57,7 @@ class Plain:
         """The answer that holds these values."""
         gradients = settle_unused(values.gradients, self.leaves, self.evaluation.request.unused)
         document = {"outputs": values.outputs, "gradients": gradients}
-        answer = self.evaluation.answer(document, self.work())
-        return answer.riding() if self.may_join else answer
+        return self.evaluation.answer(document, self.work())
 
     @property
     def leaves(self) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pullback_schemas.tensors import Encoding
@@ -37,7 +37,3 @@ class Answer:
 
     graph: bytes = b""
     """The graph's digest, where it is not the one that the library gave last."""
-
-    def riding(self) -> Answer:
-        """The same, as one of which others may be answered together."""
-        return replace(self, rides=True)
