@@ -295,6 +295,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
         lambda x: (x.softmax(1).transpose(0, 1), x.mean()),
         [(2, 3)],
     ),
+    "c = [[1, 2], [3, 4]]; y = where(c > 2, x, x * x)": (
+        lambda x: torch.where(torch.tensor([[1, 2], [3, 4]]) > 2, x, x * x),
+        [(2,)],
+    ),
     "y = 3.0 * x": (lambda x: 3.0 * x, [()]),
 }
 

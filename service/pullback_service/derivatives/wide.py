@@ -29,7 +29,7 @@ class Wide:
             raise NotRepeatable("other calls are made for other lengths")
         pairs = zip(self._tape.literals, longer.literals, strict=True)
         self._sizes = {index: pair for index, pair in enumerate(pairs) if pair[0] != pair[1]}
-        self._literals(4)
+        self._literals(4)  # raises where one does not grow evenly
 
     def run(self, arguments: Sequence[Tensor], count: int) -> list[Tensor | None]:
         """The results for so many questions, along one leading axis."""
@@ -43,8 +43,7 @@ class Wide:
 
 
 def _record(tape: Tape, arguments: Sequence[Tensor], axes: Sequence[int | None], count: int) -> Tape:
-    rows = [index % 2 for index in range(count)]
-    some = [tensor if axis is None else tensor[rows] for tensor, axis in zip(arguments, axes, strict=True)]
+    some = [tensor if axis is None else tensor[[0] * count] for tensor, axis in zip(arguments, axes, strict=True)]
     known = [index for index, slot in enumerate(tape.results) if slot is not None]
 
     def run(*one: Tensor) -> list[Tensor]:

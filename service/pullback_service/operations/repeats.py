@@ -93,6 +93,7 @@ class Repeat:
         self._holes = holes
         self._arguments = self._joint.arguments(question)
         self._places = [_place(hole, self._joint) for hole in holes if hole.kind]
+        self._implicit = {self._joint.place_of_vector(name) for name in question.vectors}.difference(self._places)
         unused = settle_unused(
             {n: g for n, g in values.gradients.items() if g is None}, plain.leaves, evaluation.request.unused
         )
@@ -129,7 +130,9 @@ class Repeat:
     def answer_many(self, numbers: Numbers, clock: Clock) -> list[bytes | None] | None:
         """The answers to requests that go through one run; None if none does. Raises whatever torch raises."""
         count = len(numbers[0])
-        arguments = [tensor.expand(count, *tensor.shape) for tensor in self._arguments]
+        arguments = self._arguments.copy()
+        for place in self._implicit:
+            arguments[place] = torch.stack([arguments[place]] * count)
         for place, column in zip(self._places, numbers, strict=True):
             arguments[place] = torch.from_numpy(column)
         results = self._joint.run_many(arguments, count)
