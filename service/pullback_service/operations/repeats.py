@@ -127,9 +127,8 @@ class Repeat:
         columns = [result.numpy()[None] for result in _dense(results)]
         return self._alone.fill(columns, [_timings(clock)])[0]
 
-    def answer_many(self, numbers: Numbers, clock: Clock) -> list[bytes | None] | None:
+    def answer_many(self, numbers: Numbers, count: int, clock: Clock) -> list[bytes | None] | None:
         """The answers to requests that go through one run; None if none does. Raises whatever torch raises."""
-        count = len(numbers[0])
         arguments = self._arguments.copy()
         for place in self._implicit:
             arguments[place] = torch.stack([arguments[place]] * count)
@@ -254,7 +253,7 @@ def answer_together(library: Library, requests: Sequence[Sent]) -> Iterator[Comp
         repeat.admit(library)
         clock.lap("decode")
         try:
-            answers = repeat.answer_many(numbers, clock)
+            answers = repeat.answer_many(numbers, len(readable), clock)
         except RuntimeError:
             log.debug("a run of many failed", exc_info=True)
             continue

@@ -79,9 +79,9 @@ def _admit(digest: bytes, line: Line) -> None:
 
 
 def _were_large(calls: Sequence[Call], replies: Sequence[Reply]) -> bool:
-    """Whether these calls may have left memory in pieces; a problem may be that of memory."""
-    return any(isinstance(call.body, SharedBytes) for call in calls) or any(
-        reply.size > INLINE_BYTES or reply.status != 200 for reply in replies
+    """Whether these calls may have left memory in pieces; a problem may be that of memory. Many at once are small."""
+    return len(calls) == 1 and (
+        isinstance(calls[0].body, SharedBytes) or replies[0].size > INLINE_BYTES or replies[0].status != 200
     )
 
 
