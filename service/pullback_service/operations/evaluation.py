@@ -23,7 +23,7 @@ from pullback_service.program.program import Program
 from pullback_service.program.types import DTYPES, TensorType, type_of, types_of
 from pullback_service.protocols.answer import Answer, Later
 from pullback_service.protocols.doors import Sent, read_request
-from pullback_service.protocols.fast_json import Doubt
+from pullback_service.protocols.number_arrays import Doubt
 from pullback_service.protocols.tensor_reader import MAX_EXTENT, read_tensor
 from pullback_service.protocols.validation import validate
 

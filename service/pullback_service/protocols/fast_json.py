@@ -8,53 +8,32 @@ from __future__ import annotations
 import mmap
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from math import prod
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import simdjson
 
 from pullback_schemas.graphs import WrittenGraph
+from pullback_service.protocols.long_values import LONG, Taken, take_out
+from pullback_service.protocols.number_arrays import Doubt, brackets, read_numbers
 
 Bytes = bytes | bytearray | memoryview
 
-SATURATED = 2**24 - 1
-"""The size that simdjson tells of all larger arrays, of which it would make a Python list too short for them."""
-
 PLAIN_BYTES = 2**25
-"""A JSON text below it has fewer elements than that."""
+"""A JSON text below it has fewer elements than simdjson can count."""
 
 MAX_KEYS = 64
 """An object is searched from its beginning for each key."""
-
-MAX_AXES = 32
-"""More of them are unusual."""
 
 CHUNK_BYTES = 2**16
 """What stays in the processor's cache while it is searched."""
 
 BRACKET, COLON, BACKSLASH = b"[:\\"
-LONG = 2**16
-"""No graph, but base64: it has neither brackets nor colons, and is not searched for them."""
-
-KINDS = {int: "iud", float: "d"}
 _HIDDEN = b"\\u00"
-"""How a string may hold a bracket or a colon that is none of the text's own bytes."""
+"""How a string may hold a bracket or a colon that is none of the text's own bytes, or the name of what was taken."""
 
-
-class Doubt(Exception):
-    """Perhaps the body is wrong, perhaps only unusual."""
-
-
-class Numbers(NamedTuple):
-    """The numbers of a JSON array in row-major order, nested as `shape` says.
-
-    `kind` "i" and "u" are 64-bit integers, as all of them were written; "d" is float64.
-    """
-
-    kind: str
-    buffer: Any
-    shape: list[int]
+UNUSUAL = (ValueError, TypeError, IndexError, KeyError, RuntimeError, MemoryError, RecursionError)
 
 
 def read_fast(body: Bytes) -> Any:
@@ -62,17 +41,22 @@ def read_fast(body: Bytes) -> Any:
 
     A MemoryError is a doubt too: there may be room for the other reader.
     """
+    if len(body) > LONG:
+        with suppress(Doubt, *UNUSUAL):
+            taken = take_out(body)
+            _let_go(body)
+            return _Reader(taken).read()
     try:
-        return _Reader(body).read()
-    except (ValueError, TypeError, IndexError, KeyError, RuntimeError, MemoryError, RecursionError) as error:
+        return _Reader(Taken(body, {})).read()
+    except UNUSUAL as error:
         raise Doubt from error
 
 
 class _Reader:
     """Converts one document, and counts the brackets and colons that it should have."""
 
-    def __init__(self, body: Bytes) -> None:
-        self._body = body
+    def __init__(self, taken: Taken) -> None:
+        self._body, self._taken = taken
         self._brackets = 0
         self._colons = 0
 
@@ -85,7 +69,7 @@ class _Reader:
         if not isinstance(root, simdjson.Object):
             raise Doubt
         document = {key: self._field(key, value) for key, value in self._items(root)}
-        if expected != (self._brackets, self._colons):
+        if expected != (self._brackets, self._colons) or self._taken:
             raise Doubt
         return document
 
@@ -113,28 +97,19 @@ class _Reader:
         return {name: self._tensor(item) for name, item in self._items(value)}
 
     def _tensor(self, value: Any) -> Any:
-        if isinstance(value, simdjson.Array):
-            return self._numbers(value)
         if not isinstance(value, simdjson.Object):
-            return self._counted(value)
-        return {
-            name: self._numbers(item) if name == "data" and isinstance(item, simdjson.Array) else self._plain(item)
-            for name, item in self._items(value)
-        }
+            return self._data(value)
+        return {name: self._data(item) if name == "data" else self._plain(item) for name, item in self._items(value)}
 
-    def _numbers(self, array: Any) -> Any:
-        """The array as Numbers, if it holds nothing else and something."""
-        shape, first = _nesting(array)
-        for kind in KINDS.get(type(first), ""):
-            try:
-                buffer = array.as_buffer(of_type=kind)
-            except (TypeError, ValueError, RuntimeError):
-                continue
-            if buffer.size != 8 * prod(shape):
-                raise Doubt
-            self._brackets += 1 + sum(prod(shape[: axis + 1]) for axis in range(len(shape) - 1))
-            return Numbers(kind, buffer, shape)
-        return self._plain(array)
+    def _data(self, value: Any) -> Any:
+        """What was taken out; an array as Numbers, if it holds nothing else and something; or what it is."""
+        if isinstance(value, str) and value in self._taken:
+            return self._taken.pop(value)
+        numbers = read_numbers(value) if isinstance(value, simdjson.Array) else None
+        if numbers is None:
+            return self._plain(value)
+        self._brackets += brackets(numbers)
+        return numbers
 
     def _plain(self, value: Any) -> Any:
         """The value in Python's own types."""
@@ -148,7 +123,7 @@ class _Reader:
         todo = [value]
         while todo:
             item = todo.pop()
-            if isinstance(item, str) and len(item) < LONG:
+            if isinstance(item, str):
                 self._note(item.count("["), item.count(":"))
             elif isinstance(item, list):
                 self._brackets += 1
@@ -164,28 +139,9 @@ class _Reader:
 
 
 def _let_go(body: Bytes) -> None:
-    """Give back the memory of a shared body, of which the parser has a copy; whoever reads it again gets it again."""
+    """Give back the memory of a shared body, which is read; whoever reads it again gets it again."""
     if isinstance(body, memoryview) and isinstance(body.obj, mmap.mmap):
         body.obj.madvise(mmap.MADV_DONTNEED)
-
-
-def _nesting(array: Any) -> tuple[list[int], Any]:
-    """The sizes level by level, and the first element. Raises Doubt where the lists of a level differ."""
-    if isinstance(first := array[0] if len(array) else None, int | float) and len(array) != SATURATED:
-        return [len(array)], first
-    shape: list[int] = []
-    rows = [array]
-    while True:
-        sizes = set(map(len, rows))  # raises TypeError for a number among lists
-        if len(sizes) != 1 or SATURATED in sizes or len(shape) == MAX_AXES:
-            raise Doubt
-        shape += sizes
-        if not shape[-1]:
-            return shape, None
-        first = rows[0][0]
-        if not isinstance(first, simdjson.Array):
-            return shape, first
-        rows = [item for row in rows for item in row]
 
 
 def _count(body: Bytes) -> tuple[int, int]:

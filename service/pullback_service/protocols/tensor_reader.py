@@ -29,15 +29,14 @@ from pullback_schemas.problems import (
 )
 from pullback_schemas.tensors import NON_FINITE, FullTensor, TensorRef
 from pullback_service.program.types import DTYPE_NAMES, DTYPES, MAX_AXES, refuse_shape
-from pullback_service.protocols.fast_json import Doubt, Numbers
 from pullback_service.protocols.native_safetensors import FileTensor
+from pullback_service.protocols.number_arrays import Doubt, Numbers
 from pullback_service.protocols.raw import from_raw
 
 MAX_EXTENT = 2**48
 """Beyond it torch's own arithmetic with sizes may overflow."""
 
 Array = NDArray[Any]
-_WORDS = {"i": np.int64, "u": np.uint64}
 
 
 def read_tensor(value: Any, declared: torch.dtype | None = None, *, max_elements: int = MAX_EXTENT) -> Tensor:
@@ -73,12 +72,7 @@ def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
     if dtype is None or value.shape is None:
         missing = "dtype" if dtype is None else "shape"
         raise MissingField(f"A base64 tensor needs its {missing}.", pointer=pointer_to(missing))
-    if not isinstance(value.data, str):
-        raise InvalidBase64("With encoding base64, data is a string.", pointer="/data")
-    try:
-        raw = pybase64.b64decode_as_bytearray(value.data, validate=True)
-    except ValueError as error:
-        raise InvalidBase64(f"The data is not base64: {error}.", pointer="/data") from None
+    raw = value.data if isinstance(value.data, bytearray) else _decoded(value.data)
     expected = prod(value.shape) * dtype.itemsize
     if len(raw) != expected:
         raise WrongCount(
@@ -91,12 +85,23 @@ def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
         return from_raw(raw, dtype, value.shape)
 
 
+def _decoded(data: Any) -> bytearray:
+    if not isinstance(data, str):
+        raise InvalidBase64("With encoding base64, data is a string.", pointer="/data")
+    try:
+        return pybase64.b64decode_as_bytearray(data, validate=True)
+    except ValueError as error:
+        raise InvalidBase64(f"The data is not base64: {error}.", pointer="/data") from None
+
+
 # Numbers
 
 
 def _from_numbers(data: Any, dtype: torch.dtype | None, shape: list[int] | None, at: str) -> Tensor:
-    if isinstance(data, Numbers):
+    if isinstance(data, np.ndarray):
         return _from_decoded(data, dtype or torch.float64, shape)
+    if isinstance(data, bytearray):  # a long string that might have been base64
+        raise Doubt
     nested, flat = _flatten(data, at)
     elements = _Elements(flat, nested, at)
     if dtype is None:
@@ -114,10 +119,10 @@ def _from_numbers(data: Any, dtype: torch.dtype | None, shape: list[int] | None,
 
 def _from_decoded(numbers: Numbers, dtype: torch.dtype, shape: list[int] | None) -> Tensor:
     """The tensor of numbers that are read already, none of them infinite. Raises Doubt for whatever does not fit."""
-    if shape is None and dtype == torch.float64 and numbers.kind == "d":
-        return torch.frombuffer(numbers.buffer, dtype=dtype).view(numbers.shape)
+    if shape is None and dtype == torch.float64 and numbers.dtype == np.float64:
+        return torch.from_numpy(numbers)
     try:
-        final = _settle_shape(shape, numbers.shape, prod(numbers.shape), dtype, "")
+        final = _settle_shape(shape, list(numbers.shape), numbers.size, dtype, "")
     except ProblemError:
         raise Doubt from None
     if dtype.is_complex:
@@ -128,10 +133,7 @@ def _from_decoded(numbers: Numbers, dtype: torch.dtype, shape: list[int] | None)
 
 
 def _rounded(numbers: Numbers, dtype: torch.dtype) -> Tensor:
-    if numbers.kind == "d":
-        wide = torch.frombuffer(numbers.buffer, dtype=torch.float64)
-    else:
-        wide = torch.from_numpy(np.frombuffer(numbers.buffer, _WORDS[numbers.kind]).astype(np.float64))
+    wide = torch.from_numpy(numbers.astype(np.float64, copy=False))
     if dtype == torch.float64:
         return wide
     if dtype == torch.bfloat16:
@@ -144,13 +146,12 @@ def _rounded(numbers: Numbers, dtype: torch.dtype) -> Tensor:
 
 
 def _integers(numbers: Numbers, dtype: torch.dtype) -> Tensor:
-    if numbers.kind == "d" or dtype == torch.bool:
+    if numbers.dtype == np.float64 or dtype == torch.bool:
         raise Doubt
-    wide = np.frombuffer(numbers.buffer, _WORDS[numbers.kind])
     limits = torch.iinfo(dtype)
-    if not limits.min <= int(wide.min()) <= int(wide.max()) <= limits.max:
+    if not limits.min <= int(numbers.min()) <= int(numbers.max()) <= limits.max:
         raise Doubt
-    return torch.from_numpy(wide.astype(DTYPE_NAMES[dtype]))
+    return torch.from_numpy(numbers.astype(DTYPE_NAMES[dtype]))
 
 
 def _flatten(data: Any, at: str) -> tuple[list[int], list[Any]]:
