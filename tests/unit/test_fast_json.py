@@ -98,9 +98,8 @@ def agree(fast: Any, strict: Any) -> bool:
     return type(fast) is type(strict) and bool(fast == strict)
 
 
-@THOROUGH
-@given(bodies)
-def test_what_is_read_fast_is_what_is_read_strictly(body):
+def hold_together(body: bytes) -> None:
+    """What is read fast is what is read strictly, and where one problem is left for later, it is found then."""
     try:
         fast = read_fast(body)
     except Doubt:
@@ -111,7 +110,13 @@ def test_what_is_read_fast_is_what_is_read_strictly(body):
         with pytest.raises(type(problem)):
             parse_json(fast["graph"].text)
     else:
-        assert agree(fast, strict), fast
+        assert agree(fast, strict)
+
+
+@THOROUGH
+@given(bodies)
+def test_what_is_read_fast_is_what_is_read_strictly(body):
+    hold_together(body)
 
 
 @THOROUGH
@@ -230,10 +235,11 @@ def test_an_array_that_is_read_in_pieces_may_be_longer_than_that():
 
 
 LONG_ROW = ",".join(f"{0.1 * i!r}" for i in range(5000))
+SPREAD_ROW = LONG_ROW.replace(",", " ,\n")
 LONG_INTEGERS = ",".join(map(str, range(-3000, 3000)))
 LONG_BASE64 = base64.b64encode(bytes(range(256)) * 192).decode()
 LONG_VALUES = [
-    *(f"[{LONG_ROW}]", f"[{LONG_INTEGERS}]", f"[ {LONG_ROW.replace(',', ' ,\n')} ]", f"[{LONG_INTEGERS},{LONG_ROW}]"),
+    *(f"[{LONG_ROW}]", f"[{LONG_INTEGERS}]", f"[ {SPREAD_ROW} ]", f"[{LONG_INTEGERS},{LONG_ROW}]"),
     f"[{LONG_ROW},{LONG_INTEGERS}]",
     f"[{LONG_INTEGERS},9223372036854775807]",
     f"[{'7,' * 50_000}18446744073709551615]",
@@ -279,7 +285,7 @@ long_bodies = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(long_bodies)
 def test_long_values_are_read_fast_as_they_are_read_strictly(body):
-    test_what_is_read_fast_is_what_is_read_strictly.hypothesis.inner_test(body)
+    hold_together(body)
 
 
 @pytest.mark.parametrize("value", LONG_VALUES[:12] + LONG_VALUES[25:27], ids=range(14))
@@ -290,14 +296,15 @@ def test_there_is_no_doubt_of_long_values(value):
     assert agree(read, parse_json(body))
 
 
-@pytest.mark.parametrize("stand_in", ["taken 0", r"\u0074aken 0", "taken 1"])
+@pytest.mark.parametrize("stand_in", ["taken 0", "taken 1"])
 @pytest.mark.parametrize("place", ["inputs", "grad_tensors"])
 def test_nobody_gets_a_long_value_by_its_stand_in(stand_in, place):
-    tensor = f'{{"dtype":"float64","shape":[6144],"encoding":"base64","data":"{LONG_BASE64}"}}'
-    fields = {"inputs": f'{{"x":{tensor}}}', "grad_tensors": f'{{"y":{tensor}}}'}
-    fields[place] = f'{{"x":{{"encoding":"base64","data":"{stand_in}"}}}}'
-    body = "{" + ",".join(f'"{field}":{value}' for field, value in fields.items()) + "}"
-    assert agree(read_fast(body.encode()) if "u" not in stand_in else parse_json(body.encode()), json.loads(body))
+    tensor = {"dtype": "float64", "shape": [6144], "encoding": "base64", "data": LONG_BASE64}
+    sent = {"inputs": {"x": tensor}, "grad_tensors": {"y": tensor}, place: {"x": {**tensor, "data": stand_in}}}
+    body = json.dumps(sent).encode()
+    assert agree(read_fast(body), sent)
+    with pytest.raises(Doubt):
+        read_fast(body.replace(b'"taken', rb'"\u0074aken'))
 
 
 @pytest.mark.parametrize("data", [LONG_BASE64, LONG_BASE64.replace("/", r"\/"), LONG_BASE64 + "=", "[1]" * 9000])

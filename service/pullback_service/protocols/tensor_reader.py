@@ -133,7 +133,7 @@ def _from_decoded(numbers: Numbers, dtype: torch.dtype, shape: list[int] | None)
 
 
 def _rounded(numbers: Numbers, dtype: torch.dtype) -> Tensor:
-    wide = torch.from_numpy(numbers.astype(np.float64, copy=False))
+    wide = torch.from_numpy(numbers.ravel().astype(np.float64, copy=False))
     if dtype == torch.float64:
         return wide
     if dtype == torch.bfloat16:
