@@ -296,6 +296,17 @@ def test_there_is_no_doubt_of_long_values(value):
     assert agree(read, parse_json(body))
 
 
+def test_a_long_list_of_tensors_is_read_as_one():
+    read = read_fast(f'{{"grad_tensors":[[{LONG_ROW}],[{LONG_ROW}]]}}'.encode())["grad_tensors"]
+    assert [(row.dtype, row.shape) for row in read] == [("float64", (5000,))] * 2
+
+
+@pytest.mark.parametrize("body", ['{{"graph":"{}"}}', '{{"inputs":{{"x":"{}"}}}}', '{{"jacobian":{{"of":"{}"}}}}'])
+def test_a_long_word_where_no_data_stands_remains_a_string(body):
+    text = body.format(LONG_BASE64).encode()
+    assert read_fast(text) == json.loads(text)
+
+
 @pytest.mark.parametrize("stand_in", ["taken 0", "taken 1"])
 @pytest.mark.parametrize("place", ["inputs", "grad_tensors"])
 def test_nobody_gets_a_long_value_by_its_stand_in(stand_in, place):

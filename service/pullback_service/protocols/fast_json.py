@@ -87,7 +87,12 @@ class _Reader:
             self._brackets += 1
             return [self._tensor(item) for item in value]
         if not isinstance(value, simdjson.Object):
-            return self._counted(value)
+            found = self._short(value)
+            if isinstance(found, np.ndarray):
+                if found.ndim == 1:
+                    raise Doubt
+                return list(found)
+            return found
         if key == "graph":
             text: bytes = value.mini  # type: ignore[assignment]  # they are bytes, whatever its types say
             self._note(text.count(b"["), text.count(b":"))
@@ -98,8 +103,15 @@ class _Reader:
 
     def _tensor(self, value: Any) -> Any:
         if not isinstance(value, simdjson.Object):
-            return self._data(value)
+            return self._short(value)
         return {name: self._data(item) if name == "data" else self._plain(item) for name, item in self._items(value)}
+
+    def _short(self, value: Any) -> Any:
+        """Numbers that are no `data`. Raises Doubt for what may have been base64: it is a string here."""
+        found = self._data(value)
+        if isinstance(found, bytearray):
+            raise Doubt
+        return found
 
     def _data(self, value: Any) -> Any:
         """What was taken out; an array as Numbers, if it holds nothing else and something; or what it is."""
@@ -123,7 +135,7 @@ class _Reader:
         todo = [value]
         while todo:
             item = todo.pop()
-            if isinstance(item, str):
+            if isinstance(item, str) and len(item) < LONG:  # longer ones that hold some make it doubt
                 self._note(item.count("["), item.count(":"))
             elif isinstance(item, list):
                 self._brackets += 1

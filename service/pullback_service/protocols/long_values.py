@@ -54,6 +54,8 @@ def take_out(body: Bytes) -> Taken:
         rest += [bytes(view[at : found.start("opening")]), b'"%b"' % name.encode()]
         read = _base64 if found["opening"] == b'"' else _numbers
         values[name], at = read(view, *found.span("opening"))
+    if not values:
+        raise Doubt
     rest.append(bytes(view[at:]))
     text = b"".join(rest)
     if text.count(b'"' + STAND_IN.encode()) != len(values):  # somebody else's are among them
@@ -79,7 +81,8 @@ def _numbers(view: memoryview, start: int, end: int) -> tuple[Numbers, int]:
     at, size = start + 1, PIECE_BYTES
     while True:
         text = bytes(view[at : at + size])
-        last = text.find(inner + b"]")
+        ends = not inner or text.rfind(inner + b"]") >= 0  # backwards, bytes search faster for more than one
+        last = text.find(inner + b"]") if ends else -1
         found = text.rfind(inner + b",") if last < 0 else last
         if found >= 0:
             length = found + len(inner)
@@ -90,7 +93,7 @@ def _numbers(view: memoryview, start: int, end: int) -> tuple[Numbers, int]:
         elif len(text) < size:
             raise Doubt
         else:
-            size *= 2  # for one whole row
+            size *= 8  # for one whole row
 
 
 def _piece(parser: Any, rows: bytes, depth: int) -> Numbers:
