@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Self
+from typing import Protocol, Self
 
 from typing_extensions import override
 
@@ -13,15 +13,22 @@ TICK_S = 0.001
 """Timers may ring so much too early."""
 
 
+class Waiting(Protocol):
+    """Who is told."""
+
+    def on_overdue(self) -> None:
+        """The time is over."""
+
+
 class Patience:
     """Tells blocks that they have taken a fixed time, unless they ended before."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._waiting: dict[AbstractInterruption, float] = {}  # the oldest first, since all wait equally long
+        self._waiting: dict[Waiting, float] = {}  # the oldest first, since all wait equally long
         self._is_armed = False
 
-    def begin(self, block: AbstractInterruption) -> None:
+    def begin(self, block: Waiting) -> None:
         """Tell `block` after the time."""
         loop = asyncio.get_running_loop()
         self._waiting[block] = at = loop.time() + self.seconds
@@ -29,7 +36,7 @@ class Patience:
             self._is_armed = True
             loop.call_at(at, self._ring)
 
-    def end(self, block: AbstractInterruption) -> None:
+    def end(self, block: Waiting) -> None:
         """Do not, if it has not been told yet."""
         self._waiting.pop(block, None)
 

@@ -8,7 +8,7 @@ import logging
 from starlette.types import Scope, Send
 
 from pullback_service.forms import Form
-from pullback_service.http.connection import ABORT
+from pullback_service.http.exchange import ABORT, SEND_FILE
 from pullback_service.http.holdings import Holdings
 from pullback_service.http.problems import PROBLEM_JSON
 from pullback_service.workers.base import Answer, Reply
@@ -37,7 +37,7 @@ class Answers:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await send(_start(reply, form, size))
-                await _send_shared(reply.shared, send)
+                await send(_rest(reply.shared))
         except TimeoutError:
             log.warning("a client did not read its answer within %g s", self._timeout_s)
             scope.get("state", {}).get(ABORT, _nothing)()
@@ -56,10 +56,8 @@ def _start(reply: Reply, form: Form, size: int) -> dict[str, object]:
     return {"type": "http.response.start", "status": reply.status, "headers": headers}
 
 
-async def _send_shared(answer: Answer, send: Send) -> None:
-    for chunk in answer.memory.chunks(answer.start):
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+def _rest(answer: Answer) -> dict[str, object]:
+    return {"type": SEND_FILE, "file": answer.memory.descriptor, "offset": answer.start, "count": len(answer)}
 
 
 def _nothing() -> None:

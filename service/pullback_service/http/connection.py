@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from functools import lru_cache
 from http import HTTPStatus
+from urllib.parse import unquote
 
 import httptools
 from typing_extensions import override
@@ -14,13 +16,18 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from pullback_schemas.problems import Busy, HeadTimeout, HeadTooLarge, NotHttp, ProblemError, describe
 from pullback_service.http import framing
 from pullback_service.http.edge import NO_CONTENT, NO_GUESS, NO_STORE
+from pullback_service.http.exchange import ABORT, EXTENSIONS, Exchange
 from pullback_service.http.limits import ConnectionLimits
 from pullback_service.http.problems import PROBLEM_JSON, RETRY_AFTER_S
+from pullback_service.patience import Patience
 from pullback_service.settings import Settings
 from pullback_service.telemetry.reporters import Reporters
 
 MAX_HEAD_BYTES = 2**16
 MAX_HEADERS = 256
+TARGETS = 64
+"""Addresses that are remembered in their parts."""
+
 MAX_PIPELINED = 16
 """Requests that wait behind the one that is answered; the connection ends after them."""
 
@@ -36,9 +43,6 @@ LINGER_S = 1.0
 MAX_DISREGARDED = 2**20
 """What a client may send meanwhile."""
 
-ABORT = "abort"
-"""The connection's state has, under this name, what ends it without waiting for the client."""
-
 
 class Connection(HttpToolsProtocol):
     """uvicorn itself takes a head of any size, for as long as it likes to take, and as many requests as are sent.
@@ -46,6 +50,8 @@ class Connection(HttpToolsProtocol):
     A timer runs from the start, and whenever something came and no request is under way, until a head is complete.
     """
 
+    idle: Patience
+    """A timer a connection would cost more; uvicorn makes one for each answer."""
     head_timeout_s: float
     unread_timeout_s: float
     limits: ConnectionLimits
@@ -73,6 +79,7 @@ class Connection(HttpToolsProtocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self.idle.end(self)
         self.resume_writing()
         if self._counted_as is not None:
             self.limits.leave(self._counted_as)
@@ -99,10 +106,16 @@ class Connection(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._end_in(self.unread_timeout_s)
-        elif self._is_in_head:  # of the next request, which began before this answer was complete
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.idle.begin(self)
+        if self._is_in_head:  # of the next request, which began before this answer was complete
             self._start_timer()
 
     @override
@@ -129,7 +142,8 @@ class Connection(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        framing.check(self.parser.get_http_version(), self._decisive)
+        version = self.parser.get_http_version()
+        framing.check(version, self._decisive)
         self.expect_100_continue = len(self._decisive) > 1 and framing.expects_to_continue(self._decisive)
         if len(self.headers) > MAX_HEADERS or (self._fed > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES):
             raise _head_too_large()
@@ -138,7 +152,7 @@ class Connection(HttpToolsProtocol):
             raise NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone.")
         self._is_in_head = False
         self._stop_timer()
-        super().on_headers_complete()
+        self._begin(version)
         if upgrades or len(self.pipeline) >= MAX_PIPELINED:
             self._end_after_answers()
 
@@ -155,7 +169,11 @@ class Connection(HttpToolsProtocol):
         """Not into the log, at every client's wish."""
 
     @override
-    def timeout_keep_alive_handler(self) -> None:
+    def _unset_keepalive_if_required(self) -> None:
+        self.idle.end(self)
+
+    def on_overdue(self) -> None:
+        """It was idle for too long."""
         self._close()
 
     @override
@@ -169,6 +187,33 @@ class Connection(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def _begin(self, version: str) -> None:
+        """As uvicorn does it, but for the class of the exchange, which it does not let others choose."""
+        path, raw_path, query = _target(self.url)
+        scope = self.scope
+        scope["method"], scope["http_version"] = self.parser.get_method().decode(), version
+        scope["path"], scope["raw_path"], scope["query_string"] = path, raw_path, query
+        scope["extensions"] = EXTENSIONS
+        latest = self.cycle
+        self.cycle = Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if latest is None or latest.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     @property
     def _has_body(self) -> bool:
@@ -256,6 +301,14 @@ class Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(seconds, self.transport.abort)
 
 
+@lru_cache(TARGETS)
+def _target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Path, path as it was sent, and query."""
+    parsed = httptools.parse_url(url)
+    raw_path = parsed.path
+    return unquote(raw_path.decode("ascii")), raw_path, parsed.query or b""
+
+
 def _head_too_large() -> HeadTooLarge:
     return HeadTooLarge(
         f"The request's head has more than {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} headers.",
@@ -267,6 +320,7 @@ def connection_class(settings: Settings, reporters: Reporters) -> type[Connectio
     """The class of one service's connections, with its limits, and who tells of what they refuse."""
     logging.getLogger("uvicorn.error").addFilter(lambda line: line.msg != TOLD_BETTER)
     own = {
+        "idle": Patience(settings.keep_alive_s),
         "head_timeout_s": settings.head_timeout_s,
         "unread_timeout_s": settings.body_timeout_s,
         "limits": ConnectionLimits(settings),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pullback_service.access.quotas import Header
+from pullback_service.http.exchange import SEND_FILE, START
 from pullback_service.http.operations import OPERATIONS
 from pullback_service.telemetry.record import Record
 from pullback_service.telemetry.reporters import Reporters
@@ -54,8 +55,10 @@ class Edge:
         self._reporters.begin(record)
 
         async def tell(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == START:
                 _start(record, message)
+            elif message["type"] == SEND_FILE:
+                record.sent += message["count"]
             else:
                 body = message.get("body", b"")
                 record.sent += len(body) if record.method != "HEAD" else 0

@@ -6,13 +6,11 @@ import fcntl
 import mmap
 import os
 import weakref
-from collections.abc import Iterator
 from threading import Thread
 
 INLINE_BYTES = 2**18
 """Up to this size a copy through a socket is cheaper than a memory file."""
 
-CHUNK_BYTES = 2**18
 SOON_FREED = 2**24
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -59,11 +57,6 @@ class SharedBytes:
         Whoever writes to them gets copies of their own, as kernels in untrusted hands may.
         """
         return memoryview(mmap.mmap(self.descriptor, self._size, access=mmap.ACCESS_COPY))
-
-    def chunks(self, start: int = 0) -> Iterator[bytes]:
-        """Copies of the bytes from `start` on, one piece after the other."""
-        for offset in range(start, self._size, CHUNK_BYTES):
-            yield os.pread(self.descriptor, min(CHUNK_BYTES, self._size - offset), offset)
 
     def close(self) -> None:
         """Give the descriptor back now; in a thread if that takes long: the kernel frees some 4 GiB a second."""
