@@ -71,7 +71,7 @@ def main() -> None:
     except (BadKeysError, TracingUnavailable) as error:
         sys.exit(str(error))
     gc.freeze()  # what is loaded now stays; the collector need not walk it again
-    gc.set_threshold(YOUNG_OBJECTS)  # a request's own die with it, in circles or not
+    gc.set_threshold(YOUNG_OBJECTS)
     config = uvicorn.Config(
         app,
         host=settings.host,

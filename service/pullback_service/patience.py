@@ -31,6 +31,7 @@ class Patience:
     def begin(self, block: Waiting) -> None:
         """Tell `block` after the time."""
         loop = asyncio.get_running_loop()
+        self._waiting.pop(block, None)
         self._waiting[block] = at = loop.time() + self.seconds
         if not self._is_armed:
             self._is_armed = True

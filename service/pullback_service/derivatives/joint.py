@@ -118,7 +118,11 @@ class Joint:
         """
         with torch.inference_mode():
             if self._wide is not None:
-                return self._wide.run(arguments, count)
+                try:
+                    return self._wide.run(arguments, count)
+                except RuntimeError:  # it would again
+                    self.takes_many = False
+                    raise
             wide, results = self._widened(arguments, count)
         self._wide = wide
         self.takes_many = wide is not None

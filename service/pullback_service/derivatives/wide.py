@@ -24,12 +24,13 @@ class Wide:
     """
 
     def __init__(self, tape: Tape, arguments: Sequence[Tensor], axes: Sequence[int | None]) -> None:
-        self._tape, longer = (_record(tape, arguments, axes, count) for count in (2, 3))
-        if (self._tape.calls, self._tape.results) != (longer.calls, longer.results):
+        self._tape, longer, longest = (_record(tape, arguments, axes, count) for count in (2, 3, 5))
+        if any((self._tape.calls, self._tape.results) != (other.calls, other.results) for other in (longer, longest)):
             raise NotRepeatable("other calls are made for other lengths")
         pairs = zip(self._tape.literals, longer.literals, strict=True)
         self._sizes = {index: pair for index, pair in enumerate(pairs) if pair[0] != pair[1]}
-        self._literals(4)  # raises where one does not grow evenly
+        if self._literals(5) != longest.literals:
+            raise NotRepeatable("a length grows unevenly")
 
     def run(self, arguments: Sequence[Tensor], count: int) -> list[Tensor | None]:
         """The results for so many questions, along one leading axis."""

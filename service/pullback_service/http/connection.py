@@ -7,6 +7,7 @@ import logging
 import sys
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -65,6 +66,7 @@ class Connection(HttpToolsProtocol):
         self._begun = self._head_bytes = self._trailer_bytes = self._fed = self._disregarded = 0
         self._decisive: list[tuple[bytes, bytes]] = []
         self._counted_as: str | None = None
+        self._running: Exchange | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         # What gives up a client that leaves its answer unread; a close would wait for it.
@@ -84,6 +86,8 @@ class Connection(HttpToolsProtocol):
         if self._counted_as is not None:
             self.limits.leave(self._counted_as)
         self.refused.discard(self)
+        if self._running is not None:
+            self._running.leave()
         super().connection_lost(exc)
 
     @override
@@ -187,6 +191,11 @@ class Connection(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    @override
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _begin(self, version: str) -> None:
         """As uvicorn does it, but for the class of the exchange, which it does not let others choose."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from itertools import chain
 from typing import Any
@@ -27,12 +28,21 @@ FILE_BYTES = 2**19
 """Of a file, before others have their turn."""
 
 WITHOUT_BODY = (204, 304)
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Exchange(RequestResponseCycle):
     """uvicorn sends the head of an answer by itself; here it waits for the first bytes of the body."""
 
     _head: bytes = b""
+    _stuck: asyncio.Event | None = None
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self.disconnected = self.disconnected or not self.response_complete
+        self.message_event.set()
+        if self._stuck is not None:
+            self._stuck.set()
 
     @override
     async def send(self, message: Any) -> None:
@@ -52,15 +62,15 @@ class Exchange(RequestResponseCycle):
             await self._send_file(message["file"], message["offset"], message["count"])
         else:
             raise RuntimeError(f"messages of type {kind} are not known")
-        if not message.get("more_body", False):
+        if not self.disconnected and not message.get("more_body", False):
             self._finish()
 
     def _start(self, message: Any) -> None:
-        self.response_started = True
         self.waiting_for_100_continue = False
         status, count = message["status"], 1
         lines = [STATUS_LINE[status]]
         for name, value in chain(self.default_headers, message.get("headers", ())):
+            name = name.lower()
             if name == b"content-length":
                 self.expected_content_length = int(value)
                 self.chunked_encoding = False
@@ -77,9 +87,10 @@ class Exchange(RequestResponseCycle):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         self._head = b"".join(lines)
-        if self._head.count(b"\n") != count:
-            raise RuntimeError("a header holds the end of a line")
+        if self._head.count(b"\n") != count or self._head.count(b"\r") != count or CONTROL.search(self._head):
+            raise RuntimeError("a header holds a control character")
         self._head += b"\r\n"
+        self.response_started = True
 
     def _write(self, body: Piece, *, is_last: bool) -> None:
         head, self._head = self._head, b""
@@ -111,33 +122,38 @@ class Exchange(RequestResponseCycle):
 
     async def _send_file(self, file: int, offset: int, count: int) -> None:
         """The kernel takes it from where it is; whatever was written before goes first."""
+        if self.scope["method"] == "HEAD":
+            self._write(b"", is_last=True)
+            return
         self._count(count)
         head, self._head = self._head, b""
         # A second descriptor of the connection, since the loop keeps the first for itself.
         with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as out:
             while self.transport.get_write_buffer_size() and not self.disconnected:
-                await _writable(out)
+                await self._writable(out)
             try:
                 while (head or count) and not self.disconnected:
                     try:
                         if head:
-                            head = head[out.send(head, socket.MSG_MORE) :]
+                            head = head[out.send(head, socket.MSG_MORE if count else 0) :]
                         else:
                             sent = os.sendfile(out.fileno(), file, offset, min(count, FILE_BYTES))
+                            if not sent:
+                                raise RuntimeError("the file is shorter than was said")
                             offset, count = offset + sent, count - sent
                             await asyncio.sleep(0)
                     except BlockingIOError:
-                        await _writable(out)
-            except ConnectionError:
+                        await self._writable(out)
+            except OSError:  # whatever the network says, nobody reads on
+                self.disconnected = True
                 self.transport.abort()
 
-
-async def _writable(connection: socket.socket) -> None:
-    """Return when the connection would take some bytes, or has ended."""
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    loop.add_writer(connection, event.set)
-    try:
-        await event.wait()
-    finally:
-        loop.remove_writer(connection)
+    async def _writable(self, connection: socket.socket) -> None:
+        """Return when the connection would take some bytes, or has ended."""
+        loop = asyncio.get_running_loop()
+        self._stuck = asyncio.Event()
+        loop.add_writer(connection, self._stuck.set)
+        try:
+            await self._stuck.wait()
+        finally:
+            loop.remove_writer(connection)

@@ -240,13 +240,13 @@ class Company(NamedTuple):
 
 def answer_together(library: Library, requests: Sequence[Sent]) -> Iterator[Company]:
     """The answers to those requests that go through one run with others. Raises what `admit` raises of a graph."""
-    clock = Clock()
     groups: dict[Repeat, dict[int, Texts]] = {}
     for index, sent in enumerate(requests):
         found = _find(library, sent)
         if found is not None and found[0].may_join:
             groups.setdefault(found[0], {})[index] = found[1]
     for repeat, members in groups.items():
+        clock = Clock()
         readable, numbers = _read_all(repeat, members)
         if len(readable) < 2:
             continue
