@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.security.raw import BODY, CHUNKED, HOST, LAST, LENGTH, LIVE, POST, connect, exchange, read, square
 
@@ -117,6 +118,26 @@ def test_a_client_that_reads_no_answer_is_given_up(own_service, end):
         connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
         connection.sendall(LARGE_ANSWER * 15 + end)
         await_room(url)
+
+
+HUGE = b'{"graph": "y = ones([2000000], dtype=\'float64\') * x", "inputs": {"x": 1.0}}'
+
+
+def test_an_answer_that_is_being_sent_ends_with_its_connection(own_service):
+    """Long before it would be given up for not being read."""
+    _, url = own_service(BODY_TIMEOUT_S="300")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        connection.sendall(
+            POST.replace(b"backward", b"forward") + HOST + b"content-length: %d\r\n\r\n" % len(HUGE) + HUGE
+        )
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert "\npullback_requests_in_progress 2.0\n" in httpx.get(f"{url}/metrics").text
+        connection.shutdown(socket.SHUT_WR)
+        bound = time.monotonic() + 30
+        while "\npullback_requests_in_progress 1.0\n" not in httpx.get(f"{url}/metrics").text:  # but for this one
+            assert time.monotonic() < bound
 
 
 # Many connections
