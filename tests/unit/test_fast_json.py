@@ -17,7 +17,8 @@ from torch import Tensor
 from pullback_schemas.graphs import WrittenGraph
 from pullback_schemas.problems import ProblemError, ProblemsError
 from pullback_service.program.types import DTYPES
-from pullback_service.protocols.fast_json import CHUNK_BYTES, read_fast
+from pullback_service.protocols.fast_json import read_fast
+from pullback_service.protocols.long_values import PIECE_BYTES
 from pullback_service.protocols.number_arrays import Doubt
 from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_reader import read_tensor
@@ -332,6 +333,6 @@ def test_the_service_answers_alike_to_long_base64_whichever_way_it_reads(service
 @pytest.mark.parametrize("shift", range(-6, 3))
 def test_an_escape_is_found_wherever_a_shared_body_is_cut(shift):
     head = b'{"graph":"'
-    body = head + b"y" * (CHUNK_BYTES + shift - len(head)) + rb'\u005b"}'
+    body = head + b"y" * (PIECE_BYTES + shift - len(head)) + rb'\u005b"}'
     with pytest.raises(Doubt):
         read_fast(memoryview(body))

@@ -15,19 +15,14 @@ import numpy as np
 import simdjson
 
 from pullback_schemas.graphs import WrittenGraph
-from pullback_service.protocols.long_values import LONG, Taken, take_out
+from pullback_service.protocols.long_values import LONG, PIECE_BYTES, Bytes, Taken, take_out
 from pullback_service.protocols.number_arrays import Doubt, brackets, read_numbers
-
-Bytes = bytes | bytearray | memoryview
 
 PLAIN_BYTES = 2**25
 """A JSON text below it has fewer elements than simdjson can count."""
 
 MAX_KEYS = 64
 """An object is searched from its beginning for each key."""
-
-CHUNK_BYTES = 2**16
-"""What stays in the processor's cache while it is searched."""
 
 BRACKET, COLON, BACKSLASH = b"[:\\"
 _HIDDEN = b"\\u00"
@@ -164,10 +159,10 @@ def _count(body: Bytes) -> tuple[int, int]:
         return body.count(b"["), body.count(b":")
     brackets = colons = 0
     characters = np.frombuffer(body, np.uint8)
-    for start in range(0, len(body), CHUNK_BYTES):
-        chunk = characters[start : start + CHUNK_BYTES]
+    for start in range(0, len(body), PIECE_BYTES):
+        chunk = characters[start : start + PIECE_BYTES]
         if (chunk == BACKSLASH).any():
-            around = bytes(body[max(0, start - len(_HIDDEN)) : start + CHUNK_BYTES + len(_HIDDEN)])
+            around = bytes(body[max(0, start - len(_HIDDEN)) : start + PIECE_BYTES + len(_HIDDEN)])
             if _HIDDEN in around:
                 raise Doubt
         brackets += int(np.count_nonzero(chunk == BRACKET))
