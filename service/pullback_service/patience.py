@@ -56,15 +56,18 @@ class Patience:
 class AbstractInterruption(ABC):
     """A block that is told when its patience is over; interrupted, it is cancelled and raises `error()`."""
 
-    def __init__(self, patience: Patience, error: Callable[[], Exception]) -> None:
+    def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._error = error
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
 
     @abstractmethod
     def on_overdue(self) -> None:
         """The block takes longer."""
+
+    @abstractmethod
+    def error(self) -> Exception:
+        """What an interrupted block raises."""
 
     def interrupt_in(self, seconds: float) -> None:
         """Cancel the block after so long, unless it ends or thinks better of it before."""
@@ -92,19 +95,24 @@ class AbstractInterruption(ABC):
         self._patience.end(self)
         if self._is_due:
             self._task.uncancel()
-            raise self._error() from None
+            raise self.error() from None
 
 
 class Deadline(AbstractInterruption):
     """A block that may not take longer than `seconds`, for which a timer runs only once the patience is over."""
 
     def __init__(self, patience: Patience, seconds: float, error: Callable[[], Exception]) -> None:
-        super().__init__(patience, error)
+        super().__init__(patience)
         self._seconds = seconds
+        self._error = error
 
     @override
     def on_overdue(self) -> None:
         self.interrupt_in(self._seconds - self._patience.seconds)
+
+    @override
+    def error(self) -> Exception:
+        return self._error()
 
     @override
     def __enter__(self) -> Self:

@@ -44,7 +44,7 @@ class Attention(AbstractInterruption):
     """
 
     def __init__(self, receive: Receive, patience: Patience, body_timeout_s: float) -> None:
-        super().__init__(patience, self._told)
+        super().__init__(patience)
         self._receive = receive
         self._body_timeout_s = body_timeout_s
         self._has_body = self._is_overdue = False
@@ -65,7 +65,8 @@ class Attention(AbstractInterruption):
         else:
             self.interrupt_in(max(0.0, self._body_timeout_s - self._patience.seconds))
 
-    def _told(self) -> Exception:
+    @override
+    def error(self) -> Exception:
         if self._has_body:
             return ClientDisconnect()
         return BodyTimeout(f"The body did not arrive within {self._body_timeout_s:g} s.")
