@@ -8,7 +8,7 @@ import logging
 from starlette.types import Scope, Send
 
 from pullback_service.forms import Form
-from pullback_service.http.exchange import ABORT, SEND_FILE
+from pullback_service.http.exchange import SEND_FILE, exchange_of
 from pullback_service.http.holdings import Holdings
 from pullback_service.http.problems import PROBLEM_JSON
 from pullback_service.workers.base import Answer, Reply
@@ -40,7 +40,9 @@ class Answers:
                 await send(_rest(reply.shared))
         except TimeoutError:
             log.warning("a client did not read its answer within %g s", self._timeout_s)
-            scope.get("state", {}).get(ABORT, _nothing)()
+            exchange = exchange_of(scope)
+            if exchange is not None:
+                exchange.abort()
         finally:
             reply.shared.memory.close()
             self._holdings.give_back(size)
@@ -58,7 +60,3 @@ def _start(reply: Reply, form: Form, size: int) -> dict[str, object]:
 
 def _rest(answer: Answer) -> dict[str, object]:
     return {"type": SEND_FILE, "file": answer.memory.descriptor, "offset": answer.start, "count": len(answer)}
-
-
-def _nothing() -> None:
-    """Where there is no connection to end."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from pullback_schemas.problems import BodyTooLarge, Busy
+from pullback_service.forms import Piece
+from pullback_service.http.exchange import Exchange, exchange_of
 from pullback_service.http.head import Head
 from pullback_service.http.holdings import Holdings
 from pullback_service.settings import Settings
@@ -38,7 +41,7 @@ class Bodies:
         self._max_small = min(INLINE_BYTES, self._max_bytes)
         self._holdings = holdings
 
-    async def read(self, head: Head, receive: Receive) -> bytes | SharedBytes:
+    async def read(self, head: Head, scope: Scope, receive: Receive) -> bytes | SharedBytes:
         """The whole body, to be released; a large one goes straight to shared memory.
 
         Raises BodyTooLarge as soon as it is known to be, ClientDisconnect, or Busy when others' bodies take too much.
@@ -51,7 +54,7 @@ class Bodies:
             body: bytes = first.get("body", b"")
             if len(body) <= self._max_small and not first.get("more_body", False):
                 return body
-            return await self._collect(_arriving(first, receive))
+            return await self._collect(_arriving(first, receive), exchange_of(scope))
         except OSError as error:
             raise Busy(f"There is no room for the body now: {error.strerror}.", hint="Try again soon.") from None
 
@@ -61,7 +64,7 @@ class Bodies:
             self._holdings.give_back(len(body))
             body.close()
 
-    async def _collect(self, stream: AsyncIterator[bytes]) -> bytes | SharedBytes:
+    async def _collect(self, stream: AsyncIterator[bytes], exchange: Exchange | None) -> bytes | SharedBytes:
         chunks: list[bytes] = []
         size = 0
         async for chunk in stream:
@@ -70,22 +73,25 @@ class Bodies:
                 raise self._too_large()
             chunks.append(chunk)
             if size > INLINE_BYTES:
-                return await self._share(b"".join(chunks), stream)
+                return await self._share(b"".join(chunks), stream, exchange)
         return b"".join(chunks)
 
-    async def _share(self, start: bytes, stream: AsyncIterator[bytes]) -> SharedBytes:
+    async def _share(self, start: bytes, stream: AsyncIterator[bytes], exchange: Exchange | None) -> SharedBytes:
         body = SharedBytes.empty()
         try:
             self._append(body, start)
-            async for chunk in stream:
-                self._append(body, chunk)
+            if exchange is not None:
+                await exchange.pour(partial(self._append, body))
+            else:
+                async for chunk in stream:
+                    self._append(body, chunk)
             body.seal()
         except BaseException:
             self.release(body)
             raise
         return body
 
-    def _append(self, body: SharedBytes, chunk: bytes) -> None:
+    def _append(self, body: SharedBytes, chunk: Piece) -> None:
         if len(body) + len(chunk) > self._max_bytes:
             raise self._too_large()
         self._holdings.take(len(chunk))

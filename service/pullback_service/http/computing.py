@@ -63,7 +63,7 @@ class Computing:
             record.protocol = PROTOCOLS[forms.sent]
             terms = self._reception.terms(head, visit)
             with Attention(receive, self._patience, self._body_timeout_s) as attention:
-                body = await self._bodies.read(head, receive)
+                body = await self._bodies.read(head, scope, receive)
                 attention.has_body()
                 record.received = len(body)
                 try:

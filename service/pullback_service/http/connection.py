@@ -1,33 +1,27 @@
-"""A connection as uvicorn has it, with bounds on what it may send and how long; problems are told as such."""
+"""A connection: requests come in and are answered one after the other, with bounds on what is sent and how long."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
-import httptools
+import uvicorn
+from starlette.types import ASGIApp, Scope
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
 
-from pullback_schemas.problems import Busy, HeadTimeout, HeadTooLarge, NotHttp, ProblemError, describe
-from pullback_service.http import framing
+from pullback_schemas.problems import Busy, HeadTimeout, ProblemError, describe
+from pullback_service.access.quotas import Header
 from pullback_service.http.edge import NO_CONTENT, NO_GUESS, NO_STORE
-from pullback_service.http.exchange import ABORT, EXTENSIONS, Exchange
+from pullback_service.http.exchange import EXTENSIONS, Exchange
+from pullback_service.http.heads import written_head
 from pullback_service.http.limits import ConnectionLimits
-from pullback_service.http.problems import PROBLEM_JSON, RETRY_AFTER_S
+from pullback_service.http.problems import problem_response
+from pullback_service.http.requests import Head, Requests
 from pullback_service.patience import Patience
 from pullback_service.settings import Settings
 from pullback_service.telemetry.reporters import Reporters
-
-MAX_HEAD_BYTES = 2**16
-MAX_HEADERS = 256
-TARGETS = 64
-"""Addresses that are remembered in their parts."""
 
 MAX_PIPELINED = 16
 """Requests that wait behind the one that is answered; the connection ends after them."""
@@ -35,44 +29,73 @@ MAX_PIPELINED = 16
 MAX_REFUSED = 64
 """Refused connections that are told so at one time; others are just closed."""
 
-TOLD_BETTER = "Invalid HTTP request received."
-"""uvicorn's line for each of them."""
-
 LINGER_S = 1.0
 """How long the last answer may be read before a connection ends. To end at once could take it from the client."""
 
 MAX_DISREGARDED = 2**20
 """What a client may send meanwhile."""
 
+ARRIVED = memoryview(bytearray(2**18))
+"""Where the loop puts what it reads, at whichever connection; it is dealt with before the loop reads on."""
 
-class Connection(HttpToolsProtocol):
-    """uvicorn itself takes a head of any size, for as long as it likes to take, and as many requests as are sent.
+ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
+class Connection(asyncio.BufferedProtocol):
+    """What uvicorn's server serves.
 
     A timer runs from the start, and whenever something came and no request is under way, until a head is complete.
     """
 
     idle: Patience
-    """A timer a connection would cost more; uvicorn makes one for each answer."""
+    """A timer a connection would cost more."""
     head_timeout_s: float
     unread_timeout_s: float
     limits: ConnectionLimits
     refused: set[Connection]
     reporters: Reporters
 
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._is_in_head, self._is_over, self._is_last = True, False, False
-        self._begun = self._head_bytes = self._trailer_bytes = self._fed = self._disregarded = 0
-        self._decisive: list[tuple[bytes, bytes]] = []
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.clogged: asyncio.Event | None = None
+        self._app: ASGIApp = config.loaded_app
+        self._server = server_state
+        self._state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._requests = Requests(self._begin)
+        self._latest: Exchange | None = None
+        self._waiting: list[tuple[Exchange, Scope]] = []
+        self._answering: Exchange | None = None
+        self._is_over = self._is_paused = False
+        self._disregarded = 0
         self._counted_as: str | None = None
-        self._running: Exchange | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # What gives up a client that leaves its answer unread; a close would wait for it.
-        self.app_state = {**self.app_state, ABORT: transport.abort}
+
+    # What the loop tells of.
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport
+        client = get_remote_addr(transport)
+        self._client = client[0] if client else ""
+        self._scope = {
+            "type": "http",
+            "asgi": ASGI,
+            "scheme": "http",
+            "server": get_local_addr(transport),
+            "client": client,
+            "root_path": "",
+            "extensions": EXTENSIONS,
+        }
+        self._server.connections.add(self)  # type: ignore[arg-type]
         try:
-            self._counted_as = self.limits.admit(self.client[0] if self.client else "")
+            self._counted_as = self.limits.admit(self._client)
         except Busy as error:
             self._turn_away(error)
         else:
@@ -80,176 +103,163 @@ class Connection(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_over = True
         self._stop_timer()
         self.idle.end(self)
         self.resume_writing()
+        self._server.connections.discard(self)
         if self._counted_as is not None:
             self.limits.leave(self._counted_as)
         self.refused.discard(self)
-        if self._running is not None:
-            self._running.leave()
-        super().connection_lost(exc)
+        for exchange in (self._answering, self._latest):
+            if exchange is not None:
+                exchange.leave()
+        self._answering = self._latest = None
+        self._requests.end()
 
     @override
-    def data_received(self, data: bytes) -> None:
-        if self._is_over or (self._is_last and not self.cycle.more_body) or self.transport.is_closing():
-            self._disregard(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return ARRIVED
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._is_over or self.transport.is_closing() or (self._requests.are_over and not self._is_receiving):
+            self._disregard(nbytes)
             return
-        begun = self._begun
-        self._fed = self._fed + len(data) if self._is_in_head else len(data)
-        super().data_received(data)
-        if self._is_over:
-            return
-        if self._is_in_head and self._begun == begun:  # all of it belongs to a head that began before
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(_head_too_large())
-                return
-        if not self._is_answering:
-            self._start_timer()
-
-    @override
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            self._end_in(self.unread_timeout_s)
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        else:
-            self.idle.begin(self)
-        if self._is_in_head:  # of the next request, which began before this answer was complete
-            self._start_timer()
-
-    @override
-    def on_message_begin(self) -> None:
-        if self._is_last:
-            raise NotHttp("More requests came at once than are answered.")
-        self._is_in_head = True
-        self._begun += 1
-        self._head_bytes = self._trailer_bytes = 0
-        self._decisive = []
-        super().on_message_begin()
-
-    @override
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._is_in_head:  # uvicorn's own way costs more, with what is added here
-            header = (name.lower(), value)
-            self.headers.append(header)
-            if header[0] in framing.DECISIVE:
-                self._decisive.append(header)
-            return
-        self._trailer_bytes += len(name) + len(value)  # nobody reads what follows a body in pieces
-        if self._trailer_bytes > MAX_HEAD_BYTES:
-            self.transport.abort()
-
-    @override
-    def on_headers_complete(self) -> None:
-        version = self.parser.get_http_version()
-        framing.check(version, self._decisive)
-        self.expect_100_continue = len(self._decisive) > 1 and framing.expects_to_continue(self._decisive)
-        if len(self.headers) > MAX_HEADERS or (self._fed > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES):
-            raise _head_too_large()
-        upgrades = self.parser.should_upgrade()
-        if upgrades and self._has_body:  # the parser would take the body for another protocol's
-            raise NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone.")
-        self._is_in_head = False
-        self._stop_timer()
-        self._begin(version)
-        if upgrades or len(self.pipeline) >= MAX_PIPELINED:
-            self._end_after_answers()
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        """What the parser made of an exception: one of the callbacks', or its own."""
-        error = sys.exception()
-        if isinstance(error, httptools.HttpParserCallbackError):
-            error = error.__context__
-        self._refuse(error if isinstance(error, ProblemError) else NotHttp(f"The request is not HTTP/1.1: {error}."))
-
-    @override
-    def _unsupported_upgrade_warning(self) -> None:
-        """Not into the log, at every client's wish."""
-
-    @override
-    def _unset_keepalive_if_required(self) -> None:
         self.idle.end(self)
+        try:
+            self._requests.feed(ARRIVED[:nbytes])
+        except ProblemError as error:
+            self._refuse(error)
+        else:
+            if not self._is_answering:
+                self._start_timer()
+
+    @override
+    def eof_received(self) -> None:
+        """Half a connection gets no answers: it ends."""
+
+    @override
+    def pause_writing(self) -> None:
+        self.clogged = asyncio.Event()
+        self._unread = self._loop.call_later(self.unread_timeout_s, self.transport.abort)
+
+    @override
+    def resume_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        if self.clogged is not None:
+            self.clogged.set()
+            self.clogged = None
+
+    # What the server, the patience and exchanges tell of.
+
+    def shutdown(self) -> None:
+        """The service is about to end."""
+        if self._answering is None:
+            self.transport.close()
+        elif self._latest is not None:
+            self._latest.keeps_alive = False
 
     def on_overdue(self) -> None:
         """It was idle for too long."""
         self._close()
 
-    @override
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread = self.loop.call_later(self.unread_timeout_s, self.transport.abort)
-
-    @override
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
-
-    @override
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _begin(self, version: str) -> None:
-        """As uvicorn does it, but for the class of the exchange, which it does not let others choose."""
-        path, raw_path, query = _target(self.url)
-        scope = self.scope
-        scope["method"], scope["http_version"] = self.parser.get_method().decode(), version
-        scope["path"], scope["raw_path"], scope["query_string"] = path, raw_path, query
-        scope["extensions"] = EXTENSIONS
-        latest = self.cycle
-        self.cycle = Exchange(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        if latest is None or latest.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+    def on_answered(self) -> None:
+        """The answer is complete."""
+        self._answering = None
+        self._server.total_requests += 1
+        if self.transport.is_closing():
+            self._end_in(self.unread_timeout_s)
+            return
+        self.resume_reading()
+        if self._waiting:
+            self._start(*self._waiting.pop(0))
         else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.idle.begin(self)
+        if self._requests.is_in_head:  # of the next request, which began before this answer was complete
+            self._start_timer()
 
     @property
-    def _has_body(self) -> bool:
-        return any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+    def usual_headers(self) -> list[Header]:
+        """What every answer says."""
+        return self._server.default_headers
+
+    def pause_reading(self) -> None:
+        """Let the client wait."""
+        if not self._is_paused:
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Do so no longer."""
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
+
+    # Requests.
+
+    def _begin(self, head: Head) -> Exchange:
+        """A head is here: answer it, once those before it are answered."""
+        self._stop_timer()
+        exchange = self._latest = Exchange(
+            self,
+            is_head=head.method == "HEAD",
+            keeps_alive=head.keeps_alive,
+            expects_to_continue=head.expects_to_continue,
+        )
+        scope = {
+            **self._scope,
+            "http_version": head.version,
+            "method": head.method,
+            "path": head.target.path,
+            "raw_path": head.target.raw_path,
+            "query_string": head.target.query,
+            "headers": head.headers,
+            "state": self._state.copy(),
+        }
+        if self._answering is None:
+            self._start(exchange, scope)
+        else:
+            self.pause_reading()
+            self._waiting.append((exchange, scope))
+        if head.is_last or len(self._waiting) >= MAX_PIPELINED:
+            self._end_after_answers()
+        return exchange
+
+    def _start(self, exchange: Exchange, scope: Scope) -> None:
+        self._answering = exchange
+        tasks = self._server.tasks
+        task = self._loop.create_task(exchange.run(self._app, scope))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    @property
+    def _is_receiving(self) -> bool:
+        return self._latest is not None and not self._latest.has_body
 
     @property
     def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._answering is not None
 
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-
-    def _disregard(self, data: bytes) -> None:
-        self._disregarded += len(data)
+    def _disregard(self, count: int) -> None:
+        self._disregarded += count
         if self._is_over and self._disregarded > MAX_DISREGARDED:
             self.transport.abort()
 
+    # Problems, and the end.
+
     def _give_up(self) -> None:
         self._timer = None
-        if self._is_in_head and self._begun:
+        if self._requests.has_begun:
             self._refuse(HeadTimeout(f"The request's head did not arrive within {self.head_timeout_s:g} s."))
         else:
             self._close()
 
     def _start_timer(self) -> None:
         if self._timer is None and not self.transport.is_closing():
-            self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
+            self._timer = self._loop.call_later(self.head_timeout_s, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -266,37 +276,35 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: ProblemError) -> None:
         """Tell of the problem and end the connection, where what is written now would not be read as another answer."""
-        if self._is_answering and not self.cycle.more_body:
+        answering = self._answering
+        if answering is None:
+            self._tell(error)
+        elif not self._is_receiving:
             self._end_after_answers()
-        elif self._is_answering and (self.pipeline or self.cycle.response_started):
+        elif self._waiting or answering.has_begun:
             self.transport.abort()
         else:
+            answering.leave()  # its body went wrong
             self._tell(error)
 
     def _end_after_answers(self) -> None:
         """What came whole is answered, and nothing that follows."""
-        self._is_last = True
-        self.cycle.keep_alive = False
+        self._requests.are_over = True
+        if self._latest is not None:
+            self._latest.keeps_alive = False
 
     def _tell(self, error: ProblemError) -> None:
         self._is_over = True
-        if self._is_answering:  # a request whose body went wrong
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
         problem = describe(error)
-        client = self.client[0] if self.client else ""
-        name = self.reporters.refused(problem.status, problem.code, problem.detail, client)
-        body = problem.model_dump_json(exclude_none=True).encode()
-        lines = [
-            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
-            f"content-type: {PROBLEM_JSON}",
-            f"content-length: {len(body)}",
-            "connection: close",
-            f"x-request-id: {name.decode()}",
-            *([f"retry-after: {RETRY_AFTER_S}"] if problem.status == 503 else []),
-            *(f"{name.decode()}: {value.decode()}" for name, value in (NO_GUESS, NO_STORE, NO_CONTENT)),
+        name = self.reporters.refused(problem.status, problem.code, problem.detail, self._client)
+        response = problem_response(error)
+        headers = [
+            *response.raw_headers,
+            (b"connection", b"close"),
+            (b"x-request-id", name),
+            *(NO_GUESS, NO_STORE, NO_CONTENT),
         ]
-        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.write(written_head(problem.status, headers) + bytes(response.body))
         self.transport.write_eof()
         self._end_in(LINGER_S)
 
@@ -307,27 +315,11 @@ class Connection(HttpToolsProtocol):
 
     def _end_in(self, seconds: float) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+        self._timer = self._loop.call_later(seconds, self.transport.abort)
 
 
-@lru_cache(TARGETS)
-def _target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Path, path as it was sent, and query."""
-    parsed = httptools.parse_url(url)
-    raw_path = parsed.path
-    return unquote(raw_path.decode("ascii")), raw_path, parsed.query or b""
-
-
-def _head_too_large() -> HeadTooLarge:
-    return HeadTooLarge(
-        f"The request's head has more than {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} headers.",
-        hint="Send what is large in the body.",
-    )
-
-
-def connection_class(settings: Settings, reporters: Reporters) -> type[Connection]:
+def connection_class(settings: Settings, reporters: Reporters) -> type[asyncio.Protocol]:
     """The class of one service's connections, with its limits, and who tells of what they refuse."""
-    logging.getLogger("uvicorn.error").addFilter(lambda line: line.msg != TOLD_BETTER)
     own = {
         "idle": Patience(settings.keep_alive_s),
         "head_timeout_s": settings.head_timeout_s,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import socket
+import logging
+from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import Protocol
 
-from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Scope
 
+from pullback_service.access.quotas import Header
 from pullback_service.forms import Piece
-
-ABORT = "abort"
-"""The scope's state has, under this name, what ends the connection without waiting for the client."""
+from pullback_service.http.files import SentFile
+from pullback_service.http.heads import written_head
 
 START, BODY, SEND_FILE = "http.response.start", "http.response.body", "http.response.zerocopysend"
 EXTENSIONS: dict[str, dict[object, object]] = {SEND_FILE: {}}
@@ -24,34 +23,182 @@ EXTENSIONS: dict[str, dict[object, object]] = {SEND_FILE: {}}
 JOINED_BYTES = 2**16
 """Up to here head and body go in one piece: each piece costs a packet, and wakes the client."""
 
-FILE_BYTES = 2**19
-"""Of a file, before others have their turn."""
+HELD_BYTES = 2**16
+"""Of a body, before the client has to wait for the application to ask for it."""
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FAILED = "the service failed"
 WITHOUT_BODY = (204, 304)
-CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+_EXCHANGE = "pullback.exchange"
+
+log = logging.getLogger(__name__)
 
 
-class Exchange(RequestResponseCycle):
-    """uvicorn sends the head of an answer by itself; here it waits for the first bytes of the body."""
+class Line(Protocol):
+    """What an exchange needs of its connection."""
 
-    _head: bytes = b""
-    _stuck: asyncio.Event | None = None
+    transport: asyncio.Transport
+    clogged: asyncio.Event | None
+    """Set when the client has read most of what was written, where it has not."""
+
+    @property
+    def usual_headers(self) -> list[Header]:
+        """What every answer says."""
+
+    def pause_reading(self) -> None:
+        """Let the client wait."""
+
+    def resume_reading(self) -> None:
+        """Do so no longer."""
+
+    def on_answered(self) -> None:
+        """The answer is complete."""
+
+
+class Exchange:
+    """A request, of which the connection tells what comes, and which an application answers."""
+
+    def __init__(self, line: Line, *, is_head: bool, keeps_alive: bool, expects_to_continue: bool) -> None:
+        self.keeps_alive = keeps_alive
+        """Whether the connection may go on after the answer."""
+        self.received = 0
+        """Bytes of the body."""
+        self.has_body = False
+        """Whether all of the body is here."""
+        self.is_left = False
+        """Whether nobody waits for the answer any more."""
+        self.has_begun = False
+        """Whether some of the answer was sent."""
+        self.is_answered = False
+        self._line = line
+        self._is_head = is_head
+        self._expects_to_continue = expects_to_continue
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._is_taken = False
+        self._sink: Callable[[Piece], None] | None = None
+        self._failure: Exception | None = None
+        self._news: asyncio.Event | None = None
+        self._head = b""
+        self._left: int | None = None
+        self._file: SentFile | None = None
+
+    # What the connection tells of.
+
+    def take(self, piece: Piece) -> None:
+        """The next piece of the body; the caller may use its memory again."""
+        if self.is_answered:
+            return
+        self.received += len(piece)
+        if self._sink is not None:
+            try:
+                self._sink(piece)
+            except Exception as error:
+                self._sink, self._failure = None, error
+                self._tell()
+            return
+        self._pieces.append(bytes(piece))
+        self._held += len(piece)
+        if self._held > HELD_BYTES:
+            self._line.pause_reading()
+        self._tell()
+
+    def end_body(self) -> None:
+        """There is no more of it."""
+        self.has_body = True
+        self._tell()
 
     def leave(self) -> None:
-        """The client has gone."""
-        self.disconnected = self.disconnected or not self.response_complete
-        self.message_event.set()
-        if self._stuck is not None:
-            self._stuck.set()
+        """The client has gone, or is not to be told more."""
+        self.is_left = self.is_left or not self.is_answered
+        self._tell()
+        if self._file is not None:
+            self._file.leave()
 
-    @override
-    async def send(self, message: Any) -> None:
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    # What the application does.
+
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        """Have the application answer; one that fails to, ends the connection."""
+        scope[_EXCHANGE] = self
+        try:
+            await app(scope, self.receive, self.send)
+            if not self.is_answered and not self.is_left:
+                raise RuntimeError("the application has not answered")
+        except Exception:
+            log.exception("a request was not answered")
+            if not self.has_begun and not self.is_left:
+                self.keeps_alive = False
+                await self.send({"type": START, "status": 500, "headers": [(b"content-length", b"0")]})
+                await self.send({"type": BODY})
+            else:
+                self.abort()
+
+    def abort(self) -> None:
+        """End the connection without waiting for the client."""
+        self._line.transport.abort()
+
+    async def receive(self) -> Message:
+        """What comes next: as much of the body as is here, or that the client has gone."""
+        self._let_continue()
+        while not (self._is_over or self._pieces or self.has_body > self._is_taken):
+            await self._something()
+        if self._is_over:
+            return {"type": "http.disconnect"}
+        self._is_taken = self.has_body
+        return {"type": "http.request", "body": self._pour_out(), "more_body": not self.has_body}
+
+    async def pour(self, sink: Callable[[Piece], None]) -> None:
+        """Give the rest of the body away, each piece as it comes. Raises ClientDisconnect, and what `sink` raises."""
+        self._let_continue()
+        sink(self._pour_out())
+        self._sink = sink
+        try:
+            while not (self._is_over or self.has_body or self._failure):
+                await self._something()
+        finally:
+            self._sink = None
+        if self._failure is not None:
+            raise self._failure
+        if self._is_over:
+            raise ClientDisconnect
+        self._is_taken = True
+
+    @property
+    def _is_over(self) -> bool:
+        return self.is_left or self.is_answered
+
+    def _pour_out(self) -> bytes:
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        self._held = 0
+        return body
+
+    async def _something(self) -> None:
+        """Return when there is something new."""
+        self._line.resume_reading()
+        if self._news is None:
+            self._news = asyncio.Event()
+        self._news.clear()
+        await self._news.wait()
+
+    def _let_continue(self) -> None:
+        if self._expects_to_continue and not self._line.transport.is_closing():
+            self._line.transport.write(CONTINUE)
+        self._expects_to_continue = False
+
+    async def send(self, message: Message) -> None:
+        """A part of the answer. The head waits for the first bytes of the body, and goes with them."""
+        if self._line.clogged is not None:
+            await self._line.clogged.wait()
+        if self.is_left:
             return
         kind = message["type"]
-        if (kind == START) is self.response_started or self.response_complete:
+        if (kind == START) is self.has_begun or self.is_answered:
             raise RuntimeError(f"a message of type {kind} comes at the wrong time")
         if kind == START:
             self._start(message)
@@ -62,98 +209,73 @@ class Exchange(RequestResponseCycle):
             await self._send_file(message["file"], message["offset"], message["count"])
         else:
             raise RuntimeError(f"messages of type {kind} are not known")
-        if not self.disconnected and not message.get("more_body", False):
+        if not self.is_left and not message.get("more_body", False):
             self._finish()
 
-    def _start(self, message: Any) -> None:
-        self.waiting_for_100_continue = False
-        status, count = message["status"], 1
-        lines = [STATUS_LINE[status]]
-        for name, value in chain(self.default_headers, message.get("headers", ())):
+    def _start(self, message: Message) -> None:
+        status, headers = message["status"], []
+        for name, value in chain(self._line.usual_headers, message.get("headers", ())):
             name = name.lower()
             if name == b"content-length":
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
+                self._left = int(value)
             elif name == b"connection" and value.lower() == b"close":
-                self.keep_alive = False
+                self.keeps_alive = False
                 continue
-            count += 1
-            lines += name, b": ", value, b"\r\n"
-        if not self.keep_alive:
-            count += 1
-            lines.append(b"connection: close\r\n")
-        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in WITHOUT_BODY:
-            count += 1
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        self._head = b"".join(lines)
-        if self._head.count(b"\n") != count or self._head.count(b"\r") != count or CONTROL.search(self._head):
-            raise RuntimeError("a header holds a control character")
-        self._head += b"\r\n"
-        self.response_started = True
+            headers.append((name, value))
+        if not self.keeps_alive:
+            headers.append((b"connection", b"close"))
+        if self._is_head or status in WITHOUT_BODY:
+            self._left = 0
+        elif self._left is None:
+            headers.append((b"transfer-encoding", b"chunked"))
+        self._head = written_head(status, headers)
+        self._expects_to_continue = False
+        self.has_begun = True
 
     def _write(self, body: Piece, *, is_last: bool) -> None:
         head, self._head = self._head, b""
-        if self.scope["method"] == "HEAD":
-            self.expected_content_length, body = 0, b""
-        elif self.chunked_encoding:
+        if self._is_head:
+            body = b""
+        elif self._left is None:
             chunk = b"%x\r\n%b\r\n" % (len(body), bytes(body)) if body else b""
             body = chunk + b"0\r\n\r\n" if is_last else chunk
         else:
             self._count(len(body))
         if head and len(body) > JOINED_BYTES:
-            self.transport.write(head)
+            self._line.transport.write(head)
             head = b""
-        self.transport.write(head + body if head else body)
+        self._line.transport.write(head + body if head else body)
 
     def _count(self, size: int) -> None:
-        self.expected_content_length -= size
-        if self.expected_content_length < 0:
+        if self._left is None or size > self._left:
             raise RuntimeError("the body is longer than its head says")
-
-    def _finish(self) -> None:
-        if self.expected_content_length:
-            raise RuntimeError("the body is shorter than its head says")
-        self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+        self._left -= size
 
     async def _send_file(self, file: int, offset: int, count: int) -> None:
-        """The kernel takes it from where it is; whatever was written before goes first."""
-        if self.scope["method"] == "HEAD":
+        if self._is_head:
             self._write(b"", is_last=True)
             return
         self._count(count)
         head, self._head = self._head, b""
-        # A second descriptor of the connection, since the loop keeps the first for itself.
-        with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as out:
-            while self.transport.get_write_buffer_size() and not self.disconnected:
-                await self._writable(out)
-            try:
-                while (head or count) and not self.disconnected:
-                    try:
-                        if head:
-                            head = head[out.send(head, socket.MSG_MORE if count else 0) :]
-                        else:
-                            sent = os.sendfile(out.fileno(), file, offset, min(count, FILE_BYTES))
-                            if not sent:
-                                raise RuntimeError("the file is shorter than was said")
-                            offset, count = offset + sent, count - sent
-                            await asyncio.sleep(0)
-                    except BlockingIOError:
-                        await self._writable(out)
-            except OSError:  # whatever the network says, nobody reads on
-                self.disconnected = True
-                self.transport.abort()
-
-    async def _writable(self, connection: socket.socket) -> None:
-        """Return when the connection would take some bytes, or has ended."""
-        loop = asyncio.get_running_loop()
-        self._stuck = asyncio.Event()
-        loop.add_writer(connection, self._stuck.set)
+        self._file = SentFile(self._line.transport, head, file, offset, count)
         try:
-            await self._stuck.wait()
+            if not await self._file.send():
+                self.is_left = True
+                self.abort()
         finally:
-            loop.remove_writer(connection)
+            self._file = None
+
+    def _finish(self) -> None:
+        if self._left:
+            raise RuntimeError("the body is shorter than its head says")
+        self.is_answered = True
+        self._tell()
+        if not self.keeps_alive:
+            self._line.transport.close()
+        self._line.on_answered()
+
+
+def exchange_of(scope: Scope) -> Exchange | None:
+    """The exchange behind a request, where it came over a connection of ours."""
+    found: Exchange | None = scope.get(_EXCHANGE)
+    return found

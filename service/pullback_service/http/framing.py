@@ -14,6 +14,9 @@ from pullback_schemas.problems import NotHttp
 DECISIVE: Final = frozenset({b"host", b"transfer-encoding", b"expect"})
 """The headers that `check` and `expects_to_continue` want to see."""
 
+OF_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""One of them, and the request has a body."""
+
 HOST = lru_cache(256)(re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?").fullmatch)
 
 

@@ -1,0 +1,197 @@
+"""Requests in the bytes of a connection: heads, within bounds, and bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import httptools
+
+from pullback_schemas.problems import HeadTooLarge, NotHttp, ProblemError
+from pullback_service.access.quotas import Header
+from pullback_service.http import framing
+from pullback_service.http.exchange import Exchange
+
+MAX_HEAD_BYTES = 2**16
+MAX_HEADERS = 256
+TARGETS = 64
+"""Addresses that are remembered in their parts."""
+
+PLAIN_BYTES = 2**16
+"""What is missing of a body of known length, from here on, need not pass the parser, which copies it."""
+
+
+class Target(NamedTuple):
+    """What is asked for: path, path as it was sent, and query."""
+
+    path: str
+    raw_path: bytes
+    query: bytes
+
+
+class Head(NamedTuple):
+    """A request's, whole."""
+
+    method: str
+    version: str
+    target: Target
+    headers: list[Header]
+    keeps_alive: bool
+    expects_to_continue: bool
+    is_last: bool
+    """Whether what follows is none of ours to read."""
+
+
+class Requests:
+    """Reads them one after the other, and tells each one's exchange of its body."""
+
+    def __init__(self, begin: Callable[[Head], Exchange]) -> None:
+        self.is_in_head = True
+        """Whether what comes next belongs to a head, or none of it has come yet."""
+        self.are_over = False
+        """Whether another one is one too many."""
+        self._begin = begin
+        self._exchange: Exchange | None = None
+        self._missing = 0
+        self._begun = self._head_bytes = self._trailer_bytes = self._fed = 0
+        self._new_parser()
+
+    def _new_parser(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # what is behind, `are_over` tells
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether something of a head is here, and not all."""
+        return self.is_in_head and self._begun > 0
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        del self._parser, self._begin  # circles otherwise
+
+    def feed(self, data: memoryview) -> None:
+        """Read what came, whose memory may be used again. Raises NotHttp or HeadTooLarge."""
+        if self._missing:
+            data = self._pass_by(data)
+            if not data:
+                return
+        begun = self._begun
+        self._fed = self._fed + len(data) if self.is_in_head else len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise _told(error) from None
+        if not self.is_in_head:
+            self._look_ahead()
+        elif self._begun == begun:  # all of it belongs to a head that began before
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                raise _head_too_large()
+
+    def _look_ahead(self) -> None:
+        """Find out whether the parser is needed for the rest of the body."""
+        exchange = self._exchange
+        if exchange is None or exchange.has_body:
+            return
+        size = next((int(value) for name, value in self._headers if name == b"content-length"), 0)
+        if size - exchange.received >= PLAIN_BYTES:
+            self._missing = size - exchange.received
+
+    def _pass_by(self, data: memoryview) -> memoryview:
+        """Give the exchange what is of its body; the rest."""
+        assert self._exchange is not None
+        body, rest = data[: self._missing], data[self._missing :]
+        self._missing -= len(body)
+        self._exchange.take(body)
+        if not self._missing:
+            self._new_parser()
+            self.on_message_complete()
+        return rest
+
+    # What the parser tells of.
+
+    def on_message_begin(self) -> None:
+        """The next request."""
+        if self.are_over:
+            raise NotHttp("More requests came at once than are answered.")
+        self.is_in_head = True
+        self._begun += 1
+        self._head_bytes = self._trailer_bytes = 0
+        self._url = b""
+        self._headers: list[Header] = []
+        self._decisive: list[Header] = []
+
+    def on_url(self, url: bytes) -> None:
+        """A part of its address."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a line behind a body in pieces, which nobody reads."""
+        if self.is_in_head:
+            header = (name.lower(), value)
+            self._headers.append(header)
+            if header[0] in framing.DECISIVE:
+                self._decisive.append(header)
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > MAX_HEAD_BYTES:
+            raise _head_too_large()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        version = self._parser.get_http_version()
+        framing.check(version, self._decisive)
+        if len(self._headers) > MAX_HEADERS or (self._fed > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES):
+            raise _head_too_large()
+        upgrades = self._parser.should_upgrade()
+        if upgrades and any(name in framing.OF_BODY for name, _ in self._headers):
+            raise NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone.")
+        self.is_in_head = False
+        self._exchange = self._begin(
+            Head(
+                self._parser.get_method().decode(),
+                version,
+                _target(self._url),
+                self._headers,
+                version != "1.0" and self._parser.should_keep_alive(),
+                len(self._decisive) > 1 and framing.expects_to_continue(self._decisive),
+                upgrades,
+            )
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body."""
+        assert self._exchange is not None
+        self._exchange.take(body)
+
+    def on_message_complete(self) -> None:
+        """Its body is whole."""
+        assert self._exchange is not None
+        self._exchange.end_body()
+
+    def _head_size(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
+
+
+@lru_cache(TARGETS)
+def _target(url: bytes) -> Target:
+    parsed = httptools.parse_url(url)
+    raw_path = parsed.path
+    return Target(unquote(raw_path.decode("ascii")), raw_path, parsed.query or b"")
+
+
+def _told(error: httptools.HttpParserError) -> ProblemError:
+    """What the parser made of an exception: one of the methods above, or its own."""
+    cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
+    return cause if isinstance(cause, ProblemError) else NotHttp(f"The request is not HTTP/1.1: {cause}.")
+
+
+def _head_too_large() -> HeadTooLarge:
+    return HeadTooLarge(
+        f"The request's head has more than {MAX_HEAD_BYTES:,} bytes or {MAX_HEADERS} headers.",
+        hint="Send what is large in the body.",
+    )
