@@ -70,3 +70,12 @@ def test_a_large_call_costs_a_small_multiple_of_its_body(
     assert answered > 0.9 * len(body)
     assert (peak_bytes(worker) - idle[worker]) / len(body) < WORKER_FACTOR
     assert (peak_bytes(pid) - idle[pid]) / len(body) < HTTP_FACTOR
+
+
+def test_large_requests_with_a_mistake_leave_nothing_behind(own_service: Any, processes_of: Any) -> None:
+    pid, url = own_service(WORKERS="1")
+    (worker,) = processes_of(pid, "worker", 1)
+    body = b'{"graph":"y = rxlu(x)","inputs":{"x":[%s]}}' % b",".join([b"1.25"] * 100_000)
+    codes = {httpx.post(f"{url}/v1/backward", content=body).json()["code"] for _ in range(50)}
+    assert codes == {"unknown_op"}
+    assert len(list(Path(f"/proc/{worker}/fd").iterdir())) < 10

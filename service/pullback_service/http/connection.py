@@ -127,6 +127,8 @@ class Connection(asyncio.BufferedProtocol):
             self._disregard(nbytes)
             return
         self.idle.end(self)
+        if nbytes == len(ARRIVED):  # there is more, which the loop would read on and on
+            self._give_way()
         try:
             self._requests.feed(ARRIVED[:nbytes])
         except ProblemError as error:
@@ -242,6 +244,12 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def _is_answering(self) -> bool:
         return self._answering is not None
+
+    def _give_way(self) -> None:
+        """Let other connections have their turn."""
+        if not self._is_paused:
+            self.pause_reading()
+            self._loop.call_soon(self.resume_reading)
 
     def _disregard(self, count: int) -> None:
         self._disregarded += count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import sys
@@ -53,16 +54,19 @@ def become_worker(
         line.greet(fences)
         while (calls := line.receive()) is not None:
             replies = engine.answer_all(calls)
+            were_large = _were_large(calls, replies)
             is_last = (
                 role.is_single_use
                 or not engine.is_sound
-                or (_were_large(calls, replies) and not _has_room(settings.worker_memory_bytes // 2))
+                or (were_large and not _has_room(settings.worker_memory_bytes // 2))
             )
             line.reply(replies, is_last=is_last)
             if is_last:
                 return
             engine.practise()
             del calls, replies  # they may be large, and the next call may be long in coming
+            if were_large:
+                gc.collect()  # a problem and the frames that it came through hold one another, and the body
     except ConnectionError:
         return
 
