@@ -35,8 +35,11 @@ LINGER_S = 1.0
 MAX_DISREGARDED = 2**20
 """What a client may send meanwhile."""
 
-ARRIVED = memoryview(bytearray(2**18))
-"""Where the loop puts what it reads, at whichever connection; it is dealt with before the loop reads on."""
+ARRIVED = memoryview(bytearray(2**17))
+"""Where the loop puts what it reads, at whichever connection; it is dealt with before the loop reads on.
+
+Twice as much would save a tenth of a large request's time, and cost small ones beside it a third.
+"""
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 
