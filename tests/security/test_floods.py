@@ -121,6 +121,7 @@ def test_a_client_that_reads_no_answer_is_given_up(own_service, end):
 
 
 HUGE = b'{"graph": "y = ones([2000000], dtype=\'float64\') * x", "inputs": {"x": 1.0}}'
+HUGE_ANSWER = POST.replace(b"backward", b"forward") + HOST + b"content-length: %d\r\n\r\n" % len(HUGE) + HUGE
 
 
 def test_an_answer_that_is_being_sent_ends_with_its_connection(own_service):
@@ -129,9 +130,7 @@ def test_an_answer_that_is_being_sent_ends_with_its_connection(own_service):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
-        connection.sendall(
-            POST.replace(b"backward", b"forward") + HOST + b"content-length: %d\r\n\r\n" % len(HUGE) + HUGE
-        )
+        connection.sendall(HUGE_ANSWER)
         assert connection.recv(12) == b"HTTP/1.1 200"
         assert "\npullback_requests_in_progress 2.0\n" in httpx.get(f"{url}/metrics").text
         connection.shutdown(socket.SHUT_WR)
@@ -220,6 +219,21 @@ def test_requests_without_end_that_wait_for_no_answer_take_no_memory(own_service
         assert len(read(connection)) < 20
     square(url)
     assert peak_bytes(pid) - before < 64 * 2**20
+
+
+def test_a_body_behind_an_answer_that_nobody_reads_takes_no_memory(own_service):
+    pid, url = own_service()
+    square(url)
+    before = peak_bytes(pid)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        connection.sendall(HUGE_ANSWER + POST + HOST + b"content-length: %d\r\n\r\n" % 2**27)
+        connection.settimeout(1)
+        with pytest.raises(TimeoutError):
+            connection.sendall(bytes(2**27))
+    square(url)
+    assert peak_bytes(pid) - before < 32 * 2**20
 
 
 def head_of(size: int) -> bytes:

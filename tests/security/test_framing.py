@@ -17,7 +17,9 @@ from tests.security.raw import (
     POST,
     SMUGGLED,
     Answer,
+    connect,
     exchange,
+    read,
     square,
 )
 
@@ -242,6 +244,36 @@ def test_what_can_be_read_in_one_way_is_answered_and_so_is_what_follows(real_url
     *answers, last = exchange(real_url, sent + LAST)
     assert [answer.status for answer in answers] == statuses
     assert last.body == {"status": "ok"}
+
+
+def spread(size: int) -> bytes:
+    """The body with blanks behind it, as JSON may have."""
+    return BODY + b" " * (size - len(BODY))
+
+
+SIZES = [2**16 - 1, 2**16 + 200, 2**17 - 100, 2**17, 2**18, 2**18 + 1, 2**19 + 17, 3_000_001]
+
+
+@pytest.mark.parametrize("pause_at", [None, 100, 2**17, -1], ids=str)
+def test_what_follows_a_large_body_is_the_next_request_wherever_the_bytes_are_cut(real_url, pause_at):
+    """The one body has a request's bytes in it, which are none."""
+    with connect(real_url) as connection:
+        for size in SIZES:
+            of_length = post(b"content-length: %d\r\n" % size, spread(size))
+            in_chunks = post(CHUNKED, b"%x\r\n%b\r\n0\r\n\r\n" % (size, spread(size)))
+            hidden = b"content-length: %d\r\n" % size, (SMUGGLED * size)[:size]
+            sent = of_length + in_chunks + post(*hidden) + of_length
+            for piece in (sent[:pause_at], sent[pause_at:]) if pause_at else (sent,):
+                connection.sendall(piece)
+                assert_alive(real_url)  # and so the first piece is read before the second comes
+        connection.sendall(LAST)
+        statuses = [answer.status for answer in read(connection)]
+    assert statuses == [200, 200, 400, 200] * len(SIZES) + [200]
+
+
+def assert_alive(url: str) -> None:
+    (answer,) = exchange(url, LAST)
+    assert answer.status == 200
 
 
 @pytest.mark.parametrize("target", ["/health/live/", "/v1/ops/", "//elsewhere", "/docs/"])

@@ -201,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
         """Do so no longer."""
         if self._is_paused:
             self._is_paused = False
-            self.transport.resume_reading()
+            self._read_on()
 
     # Requests.
 
@@ -251,8 +251,12 @@ class Connection(asyncio.BufferedProtocol):
     def _give_way(self) -> None:
         """Let other connections have their turn."""
         if not self._is_paused:
-            self.pause_reading()
-            self._loop.call_soon(self.resume_reading)
+            self.transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._is_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _disregard(self, count: int) -> None:
         self._disregarded += count
