@@ -27,6 +27,7 @@ class Row:
 ROWS = (
     Row("Pullback, JSON", "pullback", forms.pullback_json, ("small", "large", "beside")),
     Row("Pullback, base64", "pullback", forms.pullback_base64, ("large",)),
+    Row("Pullback, base64, gradient alone", "pullback", forms.pullback_base64_gradient, ("large",)),
     Row("Pullback, safetensors", "pullback", forms.pullback_safetensors, ("large", "bulk")),
     Row("UM-Bridge, JSON", "umbridge", forms.umbridge, ("small", "large")),
     Row("Tesseract, JSON", "tesseract", forms.tesseract_json, ("small", "large")),

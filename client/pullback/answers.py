@@ -75,7 +75,7 @@ class Explanation(Part):
 class Backward(Answer):
     """Outputs, gradients (None: asked for as null and unused), and what else was asked for."""
 
-    outputs: dict[str, Array]
+    outputs: dict[str, Array] = Field(default={})
     gradients: dict[str, Array]
     jacobians: Annotated[Blocks, BeforeValidator(lambda rows: rows or {})] = Field(default={})
     explanation: Explanation | None = None

@@ -75,7 +75,7 @@ class JaxFunction(AbstractRemoteFunction):
         vectors = self._conjugates(xs, vs)
         wrt = self._smooth_inputs(xs)
         answer = self._client.backward(
-            self._graph, self._given(xs), vectors, wrt=wrt, is_grads_batched=is_batched, seed=self._seed
+            self._graph, self._given(xs), vectors, wrt=wrt, is_grads_batched=is_batched, outputs=False, seed=self._seed
         )
         return [np.conj(answer.gradients[name]) for name in wrt]
 

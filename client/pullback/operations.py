@@ -53,6 +53,7 @@ def backward(
     unused: Literal["zeros", "null", "error"] = "zeros",
     is_grads_batched: bool = False,
     jacobian: bool | JacobianOptions = False,
+    outputs: bool = True,
     explain: bool = False,
     device: str = "auto",
     seed: int | None = None,
@@ -60,7 +61,7 @@ def backward(
     """The vector-Jacobian product: with y = f(x) and v = grad_tensors, gradients v^T dy/dx.
 
     Each of `grad_tensors` has its output's shape and dtype (after one leading axis if batched); it may be
-    left out for an output with one element.
+    left out for an output with one element. Without `outputs`, which may be large, only gradients are sent back.
     """
     return _derive(
         "backward",
@@ -72,6 +73,7 @@ def backward(
         unused=unused,
         is_grads_batched=is_grads_batched,
         jacobian=jacobian.model_dump(exclude_none=True) if isinstance(jacobian, JacobianOptions) else jacobian,
+        outputs=outputs,
         explain=explain,
         device=device,
         seed=seed,

@@ -92,7 +92,8 @@ class _Backward(torch.autograd.Function):
         ctx.call = call
         ctx.save_for_backward(*tensors)
         vectors, inputs = dict(zip(call.of, tensors, strict=False)), call.remote.inputs(tensors[count:])
-        answer = call.remote.client.backward(call.remote.graph, inputs, vectors, wrt=call.wrt, seed=call.seed)
+        client, graph = call.remote.client, call.remote.graph
+        answer = client.backward(graph, inputs, vectors, wrt=call.wrt, outputs=False, seed=call.seed)
         return tuple(answer.gradients[name] for name in call.wrt)
 
     @staticmethod

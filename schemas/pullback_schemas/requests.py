@@ -120,6 +120,9 @@ class BackwardRequest(CotangentRequest):
         description="never run together with other requests for the same graph, on which the last bits of the numbers "
         "depend",
     )
+    outputs: bool = Field(
+        default=True, description="also answer the outputs; false where they are known, since they may be large"
+    )
     explain: bool = Field(
         default=False, description="also answer, node by node in backward order, what comes in and what is passed on"
     )

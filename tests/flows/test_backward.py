@@ -363,6 +363,16 @@ def test_an_answer_has_jacobians_only_when_they_were_asked_for(answer):
     assert "jacobians" not in answer("backward", graph="y = x * x", inputs={"x": [2.0]})
 
 
+@pytest.mark.parametrize("more", [{}, {"jacobian": True}, {"explain": True}, {"encoding": "base64"}], ids=str)
+def test_outputs_are_left_out_if_nobody_wants_them_and_all_else_is_the_same(answer, more):
+    request = {"graph": "y = exp(x) * w; z = x.sum()", "inputs": {"x": [0.1, 0.7], "w": [1 / 3, 2.0]}, **more}
+    request["grad_tensors"] = {"y": [1.5, -1.0]}
+    request["graph"] += "; return y, z"
+    whole, rest = answer("backward", **request), answer("backward", **request, outputs=False)
+    assert set(whole) - set(rest) == {"outputs"}
+    assert {name: rest[name] for name in rest if name != "meta"} == {name: whole[name] for name in {*rest} - {"meta"}}
+
+
 # Complex numbers
 
 COMPLEX = {

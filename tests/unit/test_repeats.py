@@ -230,7 +230,7 @@ GRAPHS = {
 
 def body_of(graph: str, **changes: Any) -> dict[str, Any]:
     fields = GRAPHS[graph] | changes
-    outer = {name: fields.pop(name) for name in ("grad_tensors", "deterministic") if name in fields}
+    outer = {name: fields.pop(name) for name in ("grad_tensors", "deterministic", "outputs") if name in fields}
     return {"graph": graph, "inputs": fields, **outer}
 
 
@@ -254,7 +254,7 @@ def teach(engine: Engine, body: dict[str, Any]) -> Reply:
 def content(reply: Reply) -> Any:
     answer = json.loads(reply.body)
     assert reply.status == 200, answer
-    return {key: answer[key] for key in ("outputs", "gradients")}
+    return {key: value for key, value in answer.items() if key != "meta"}
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -436,6 +436,20 @@ def test_a_request_that_is_wrong_gets_the_same_answer_whatever_came_before(engin
     told, expected = send(engine, body), send(unknown, body)
     assert told.status == expected.status
     assert told.body == expected.body if told.status != 200 else content(told) == content(expected)
+
+
+def test_requests_without_outputs_are_repeats_of_their_own(engine):
+    graph = "y = relu(x * x)"
+    body = body_of(graph, outputs=False)
+    first, last = send(engine, body), teach(engine, body)
+    assert last.rides
+    assert "outputs" not in content(first)
+    assert content(first) == content(last)
+    whole = body_of(graph)
+    assert content(teach(engine, whole))["gradients"] == content(first)["gradients"]
+    replies = engine.answer_all([call(body), call(whole), call(body), call(whole)])
+    assert [content(reply).get("gradients") for reply in replies] == [content(first)["gradients"]] * 4
+    assert ["outputs" in content(reply) for reply in replies] == [False, True] * 2
 
 
 def test_a_list_of_grad_tensors_goes_the_usual_way_and_alone(engine):

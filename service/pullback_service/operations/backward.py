@@ -19,7 +19,7 @@ from pullback_service.operations.cotangents import run_for_cotangents
 from pullback_service.operations.evaluation import Document, Evaluation, using, values_of
 from pullback_service.operations.explanation import explain
 from pullback_service.operations.jacobian import JacobianChoice
-from pullback_service.operations.plain import Plain, is_plain
+from pullback_service.operations.plain import Plain, is_plain, outputs_of
 from pullback_service.operations.repeats import answer_again, note
 from pullback_service.program.plan import default_wrt
 from pullback_service.program.types import types_of
@@ -65,7 +65,7 @@ def _with_more(evaluation: Evaluation[BackwardRequest]) -> Answer:
         found = _gradients(point.only(point.outputs, wrt), vectors, request, work)
     gradients = settle_unused(found, point.leaves, request.unused, cotangents.batch)
     clock.lap("backward")
-    document: Document = {"outputs": values_of(point), "gradients": gradients}
+    document: Document = {**outputs_of(request, values_of(point)), "gradients": gradients}
     if choice is not None:
         with evaluation.source.quoted():
             blocks = choice.compute(point, part := work.part())

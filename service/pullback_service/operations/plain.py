@@ -14,7 +14,7 @@ from pullback_service.derivatives.run import argument_of, run_forward
 from pullback_service.derivatives.vjp import Pullback, settle_unused
 from pullback_service.derivatives.work import Work
 from pullback_service.operations.cotangents import RequestCotangents
-from pullback_service.operations.evaluation import Evaluation
+from pullback_service.operations.evaluation import Document, Evaluation
 from pullback_service.program.types import types_of
 from pullback_service.protocols.answer import Answer
 
@@ -56,7 +56,7 @@ class Plain:
     def told(self, values: Values) -> Answer:
         """The answer that holds these values."""
         gradients = settle_unused(values.gradients, self.leaves, self.evaluation.request.unused)
-        document = {"outputs": values.outputs, "gradients": gradients}
+        document = {**outputs_of(self.evaluation.request, values.outputs), "gradients": gradients}
         return self.evaluation.answer(document, self.work())
 
     @property
@@ -83,6 +83,11 @@ class Plain:
         if self.question is not None and self.joint.wants_to_learn:
             evaluation.library.homework.append(partial(self.joint.learn, self.question, values))
         return values
+
+
+def outputs_of(request: BackwardRequest, outputs: dict[str, Tensor]) -> Document:
+    """What an answer holds of them."""
+    return {"outputs": outputs} if request.outputs else {}
 
 
 def is_plain(request: BackwardRequest) -> bool:

@@ -6,7 +6,7 @@ Nothing is refused here. Whatever is unusual goes the way of a first request, wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from pullback_service.derivatives.joint import Joint, Question, Values
 from pullback_service.derivatives.vjp import settle_unused
 from pullback_service.forms import PLAIN
 from pullback_service.library import Library
-from pullback_service.operations.plain import Plain
+from pullback_service.operations.plain import Plain, outputs_of
 from pullback_service.program.types import MAX_AXES, TensorType, type_of
 from pullback_service.protocols.answer import Answer
 from pullback_service.protocols.doors import Sent
@@ -89,6 +89,7 @@ class Repeat:
         self.graph = evaluation.source.program.digest
         self._digest = evaluation.source.digest
         self._joint = plain.joint
+        self._unwritten = 0 if evaluation.request.outputs else len(evaluation.source.program.outputs)
         self._is_sociable = not evaluation.request.deterministic
         self._holes = holes
         self._arguments = self._joint.arguments(question)
@@ -98,7 +99,7 @@ class Repeat:
             {n: g for n, g in values.gradients.items() if g is None}, plain.leaves, evaluation.request.unused
         )
         gradients = values.gradients | {n: None if g is None else write_tensor(g) for n, g in unused.items()}
-        document = {"outputs": values.outputs, "gradients": gradients}
+        document = {**outputs_of(evaluation.request, values.outputs), "gradients": gradients}
         meta = {**evaluation.meta(plain.work()), "plan_cached": True}
         self._alone = Template({**document, "meta": {**meta, "timings_ms": Gap()}})
         self._together = Template({**document, "meta": {**meta, "together": Gap(), "timings_ms": Gap()}})
@@ -124,8 +125,12 @@ class Repeat:
             arguments[place] = torch.from_numpy(column[0, ...])
         results = self._joint.run(arguments)
         clock.lap("forward_backward")
-        columns = [result.numpy()[None] for result in _dense(results)]
+        columns = [result.numpy()[None] for result in self._written(results)]
         return self._alone.fill(columns, [_timings(clock)])[0]
+
+    def _written(self, results: Sequence[Tensor | None]) -> list[Tensor]:
+        """Those that stand in the answer, outputs first."""
+        return [result.contiguous() for result in results[self._unwritten :] if result is not None]
 
     def answer_many(self, numbers: Numbers, count: int, clock: Clock) -> list[bytes | None] | None:
         """The answers to requests that go through one run; None if none does. Raises whatever torch raises."""
@@ -138,16 +143,12 @@ class Repeat:
         if results is None:
             return None
         clock.lap("forward_backward")
-        columns = [result.numpy() for result in _dense(results)]
+        columns = [result.numpy() for result in self._written(results)]
         return self._together.fill(columns, [b"%d" % count, _timings(clock)])
 
 
 def _place(hole: Hole, joint: Joint) -> int:
     return joint.place_of_input(hole.name) if hole.field == "inputs" else joint.place_of_vector(hole.name)
-
-
-def _dense(tensors: Iterable[Tensor | None]) -> list[Tensor]:
-    return [tensor.contiguous() for tensor in tensors if tensor is not None]
 
 
 def _timings(clock: Clock) -> bytes:
