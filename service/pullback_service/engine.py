@@ -66,7 +66,10 @@ class Engine:
     def practise(self) -> None:
         """Learn from the calls that were answered, for those to come."""
         while self.library.homework:
-            self.library.homework.pop()()
+            try:
+                self.library.homework.pop()()
+            except Exception:  # the call was answered, and others are to come
+                log.warning("nothing was learnt from a call", exc_info=True)
 
     def _together(self, calls: Sequence[Call]) -> list[Reply]:
         """Replies to those calls that may be answered in one run."""

@@ -452,12 +452,38 @@ def test_requests_without_outputs_are_repeats_of_their_own(engine):
     assert ["outputs" in content(reply) for reply in replies] == [False, True] * 2
 
 
-def test_a_list_of_grad_tensors_goes_the_usual_way_and_alone(engine):
-    graph = "y = relu(x * x)"
-    first = send(engine, body_of(graph, grad_tensors=[SQUARE]))
-    last = teach(engine, body_of(graph, grad_tensors=[SQUARE]))
-    assert not last.rides
-    assert content(first) == content(last)
+FULL = {"dtype": "float64", "shape": [2, 2], "data": [1.5, -2, 3, 4]}
+
+
+ONE, SCALAR, TWO = "y = relu(x * x)", "y = x * x; z = x.sum(); return y, z", "y = x * x; z = exp(x); return y, z"
+
+
+@pytest.mark.parametrize(
+    ("graph", "grad_tensors"),
+    [
+        *((ONE, [v]) for v in (SQUARE, FULL)),
+        *((SCALAR, [v, w]) for v in (SQUARE, FULL) for w in (None, 2.5, {"dtype": "float64", "data": 2.5})),
+        *((TWO, [v, w]) for v in (SQUARE, FULL) for w in (SQUARE, FULL)),
+    ],
+)
+def test_a_list_of_grad_tensors_is_answered_as_an_object_is(engine, graph, grad_tensors):
+    """Again and again, whatever of it can be learnt."""
+    by_name = {name: v for name, v in zip(["y", "z"], grad_tensors, strict=False) if v is not None}
+    body = {"graph": graph, "inputs": {"x": SQUARE}, "grad_tensors": grad_tensors}
+    teach(engine, body)
+    for x in (SQUARE, [[0.5, 2.0], [-1.0, 7.5]]):
+        body["inputs"] = {"x": x}
+        assert content(send(engine, body)) == content(send(engine, body | {"grad_tensors": by_name}))
+
+
+@pytest.mark.parametrize("grad_tensors", [[SQUARE], [FULL]])
+def test_a_list_of_one_grad_tensor_is_a_repeat_too(engine, grad_tensors):
+    body = body_of("y = relu(x * x)", grad_tensors=grad_tensors)
+    assert teach(engine, body).rides
+    other = body_of("y = relu(x * x)", x=[[0.5, 2.0], [-1.0, 7.5]], grad_tensors=[[[4.0, 3.0], [2.0, 1.0]]])
+    replies = engine.answer_all([call(other), call(body), call(other)])
+    if grad_tensors == [SQUARE]:
+        assert [content(reply)["gradients"]["x"]["data"] for reply in replies[::2]] == [[[4.0, 12.0], [-4.0, 15.0]]] * 2
 
 
 @pytest.mark.parametrize("form", [{"data": SQUARE}, {"shape": [2, 2], "data": [1.5, -2, 3, 4]}])

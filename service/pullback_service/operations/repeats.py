@@ -59,7 +59,7 @@ class Hole:
     def __init__(self, text: bytes, field: str, name: str, kind: TensorType | None) -> None:
         self.field, self.name, self.kind = field, name, kind
         self._text = text
-        self._nested = np.shape(orjson.loads(text))
+        self._nested = np.shape(orjson.loads(text)) if kind else ()
 
     def read(self, texts: Sequence[bytes]) -> NDArray[Any] | None:
         """The tensor's numbers in each request, None where there is no tensor. Raises what is UNREADABLE."""
@@ -166,7 +166,7 @@ def note(library: Library, sent: Sent, plain: Plain) -> None:
     if parts is None or paths is None:
         return
     fragments, texts = parts
-    holes = [_hole(text, path, question) for text, path in zip(texts, paths, strict=True)]
+    holes = [_hole(text, _named(path, plain), question) for text, path in zip(texts, paths, strict=True)]
     if not all(hole.kind is None or hole.kind.dtype in WRITTEN for hole in holes):
         return
     if {(hole.field, hole.name) for hole in holes if hole.kind} != _sent_tensors(plain):
@@ -188,6 +188,16 @@ def _cut(sent: Sent) -> tuple[tuple[bytes, ...], list[bytes]] | None:
     return cut(body, max(0, body.rfind(b'"inputs"')))
 
 
+def _named(path: Path, plain: Plain) -> Path:
+    """The same with an output's name for the place in a list of grad_tensors."""
+    outputs = list(plain.evaluation.source.program.outputs)
+    if path[0] != "grad_tensors" or not isinstance(plain.evaluation.request.grad_tensors, list):
+        return path
+    if len(path) == 1:  # all of the list: that of one tensor is read as the tensor is
+        return (*path, outputs[0]) if len(outputs) == 1 else path
+    return (path[0], outputs[int(path[1])], *path[2:])
+
+
 def _hole(text: bytes, path: Path, question: Question) -> Hole:
     field, *rest = path
     name = str(rest[0]) if rest else ""
@@ -197,10 +207,12 @@ def _hole(text: bytes, path: Path, question: Question) -> Hole:
 
 
 def _sent_tensors(plain: Plain) -> set[tuple[str, str]]:
-    """The tensors of a request, by field and name; a list of them has no names, and equals nothing."""
+    """The tensors of a request, by field and name."""
     request = plain.evaluation.request
-    given = request.grad_tensors or {}
-    vectors = given if isinstance(given, dict) else {"": None}
+    vectors = request.grad_tensors or {}
+    if isinstance(vectors, list):
+        outputs = plain.evaluation.source.program.outputs
+        vectors = {name: vector for name, vector in zip(outputs, vectors, strict=True) if vector is not None}
     return {("inputs", name) for name in request.inputs} | {("grad_tensors", name) for name in vectors}
 
 
