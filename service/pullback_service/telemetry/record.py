@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,11 @@ class Record:
         """The seconds of each phase that it came through, in their order."""
         began = self.usage.began_at
         found = [] if began is None else [("queue", began - self.began_at)]
-        for part in self.server_timing.split(", ") if self.server_timing else ():
-            phase, milliseconds = part.split(PHASE)
-            found.append((phase, float(milliseconds) * 1e-3))
-        return found
+        return [*found, *_seconds_of(self.server_timing)]
+
+
+@lru_cache(16)
+def _seconds_of(server_timing: str) -> tuple[tuple[str, float], ...]:
+    """Phases and their seconds; calls that were answered together have them in common."""
+    parts = [part.split(PHASE) for part in server_timing.split(", ")] if server_timing else []
+    return tuple((phase, float(milliseconds) * 1e-3) for phase, milliseconds in parts)

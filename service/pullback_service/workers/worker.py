@@ -10,6 +10,7 @@ import re
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pullback_schemas.problems import Busy
 from pullback_service.workers.base import NEEDS_DEVICE, NEEDS_ISOLATION, Answer, Call, Reply
@@ -26,6 +27,9 @@ NO_GRAPH = bytes(DIGEST_BYTES)
 _PHASE = rb"[a-z_]{1,32};dur=[0-9]{1,9}\.[0-9]{4}"
 TIMINGS = re.compile(rb"(?:%b(?:, %b){0,31})?" % (_PHASE, _PHASE)).fullmatch
 """What a worker may tell of its phases: it stands in a header, and is added up."""
+
+SHARED = 16
+"""Texts that are remembered: calls that were answered together have the same."""
 
 NATIVE_ERRORS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
 KILLERS: dict[int, str] = {signal.SIGKILL: "SIGKILL: when memory ends, the kernel ends the largest worker"}
@@ -99,9 +103,7 @@ class Worker:
 
     def _read(self, frame: Frame) -> Reply:
         head, timing, body = frame
-        if not TIMINGS(timing):
-            raise GarbledReply("a worker tells of its phases in no way that is known")
-        server_timing = timing.decode()
+        server_timing = _read_timings(timing)
         self.is_leaving = head.is_last
         self.device_bytes = head.device_bytes
         shared = self._shared_answer(head) if head.is_shared else None
@@ -170,6 +172,14 @@ class Worker:
     async def ended(self) -> None:
         """Await the end of the process."""
         await self._ended.wait()
+
+
+@lru_cache(SHARED)
+def _read_timings(text: bytes) -> str:
+    """Raises GarbledReply."""
+    if not TIMINGS(text):
+        raise GarbledReply("a worker tells of its phases in no way that is known")
+    return text.decode()
 
 
 def _answer_memory() -> SharedBytes:
