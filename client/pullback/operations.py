@@ -55,6 +55,7 @@ def backward(
     jacobian: bool | JacobianOptions = False,
     outputs: bool = True,
     explain: bool = False,
+    deterministic: bool = False,
     device: str = "auto",
     seed: int | None = None,
 ) -> Question[Backward]:
@@ -75,6 +76,7 @@ def backward(
         jacobian=jacobian.model_dump(exclude_none=True) if isinstance(jacobian, JacobianOptions) else jacobian,
         outputs=outputs,
         explain=explain,
+        deterministic=deterministic,
         device=device,
         seed=seed,
     )

@@ -106,7 +106,7 @@ class Explanation(WireModel):
 class BackwardResult(WireModel):
     """The values of the outputs and the gradients, each of its input's shape and dtype."""
 
-    outputs: Outputs | None = Field(default=None, description="the value of each output, unless `outputs` is false")
+    outputs: Outputs | None = Field(default=None, description="the value of each output; absent if `outputs` is false")
     gradients: dict[str, TensorValue | None] = Field(
         description="by input or constant, each of its shape and dtype; null as `unused` says"
     )

@@ -82,7 +82,7 @@ class Bodies:
             self._append(body, start)
             if exchange is not None:
                 await exchange.pour(partial(self._append, body))
-            else:
+            else:  # a server of somebody else's, or none
                 async for chunk in stream:
                     self._append(body, chunk)
             body.seal()
@@ -105,5 +105,6 @@ class Bodies:
         return BodyTooLarge(
             f"The body has more than {self._max_bytes:,} bytes.",
             expected=self._max_bytes,
-            hint="Send tensors as a safetensors file, or fewer at once.",
+            hint="Send less at once: numbers take fewest bytes in a safetensors file, compressed or not. "
+            "Whoever runs the service sets PULLBACK_MAX_BODY_BYTES.",
         )

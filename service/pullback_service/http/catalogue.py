@@ -40,6 +40,7 @@ def catalogue_router(reception: Reception, workers: AbstractWorkers, answers: An
 
     async def answer(request: Request, call: Call) -> Response:
         head, visit = reception.greet(request.scope)
+        workers.welcome()
         with visit:
             reply = await workers.run(call, reception.terms(head, visit))
         record_of(request.scope).tell_of(reply)

@@ -58,6 +58,7 @@ class Computing:
             raise MethodNotAllowed(f"{scope['method']} is not allowed here.", expected="POST", got=scope["method"])
         record = record_of(scope)
         head, visit = self._reception.greet(scope)
+        self._workers.welcome()
         with visit:
             forms = check_media(head.media)
             record.protocol = PROTOCOLS[forms.sent]

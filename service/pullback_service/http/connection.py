@@ -13,12 +13,12 @@ from uvicorn.server import ServerState
 
 from pullback_schemas.problems import Busy, HeadTimeout, ProblemError, describe
 from pullback_service.access.quotas import Header
+from pullback_service.http.answer_head import written_head
 from pullback_service.http.edge import NO_CONTENT, NO_GUESS, NO_STORE
 from pullback_service.http.exchange import EXTENSIONS, Exchange
-from pullback_service.http.heads import written_head
 from pullback_service.http.limits import ConnectionLimits
 from pullback_service.http.problems import problem_response
-from pullback_service.http.requests import Head, Requests
+from pullback_service.http.requests import Arrived, Requests
 from pullback_service.patience import Patience
 from pullback_service.settings import Settings
 from pullback_service.telemetry.reporters import Reporters
@@ -35,11 +35,8 @@ LINGER_S = 1.0
 MAX_DISREGARDED = 2**20
 """What a client may send meanwhile."""
 
-ARRIVED = memoryview(bytearray(2**17))
-"""Where the loop puts what it reads, at whichever connection; it is dealt with before the loop reads on.
-
-Twice as much would save a tenth of a large request's time, and cost small ones beside it a third.
-"""
+READ_BYTES = 2**17
+"""At a time. Twice as many would save a tenth of a large request's time, and cost small ones beside it a third."""
 
 ASGI = {"version": "3.0", "spec_version": "2.3"}
 
@@ -57,6 +54,8 @@ class Connection(asyncio.BufferedProtocol):
     limits: ConnectionLimits
     refused: set[Connection]
     reporters: Reporters
+    arrived: memoryview
+    """Where the loop puts what it reads, for all connections, since it is dealt with before the loop reads on."""
 
     def __init__(
         self,
@@ -122,7 +121,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
-        return ARRIVED
+        return self.arrived
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
@@ -130,14 +129,14 @@ class Connection(asyncio.BufferedProtocol):
             self._disregard(nbytes)
             return
         self.idle.end(self)
-        if nbytes == len(ARRIVED):  # there is more, which the loop would read on and on
+        if nbytes == READ_BYTES:  # there is more, which the loop would read on and on
             self._give_way()
         try:
-            self._requests.feed(ARRIVED[:nbytes])
+            self._requests.feed(self.arrived[:nbytes])
         except ProblemError as error:
             self._refuse(error)
         else:
-            if not self._is_answering:
+            if self._answering is None:
                 self._start_timer()
 
     @override
@@ -205,23 +204,23 @@ class Connection(asyncio.BufferedProtocol):
 
     # Requests.
 
-    def _begin(self, head: Head) -> Exchange:
+    def _begin(self, request: Arrived) -> Exchange:
         """A head is here: answer it, once those before it are answered."""
         self._stop_timer()
         exchange = self._latest = Exchange(
             self,
-            is_head=head.method == "HEAD",
-            keeps_alive=head.keeps_alive,
-            expects_to_continue=head.expects_to_continue,
+            is_head=request.method == "HEAD",
+            keeps_alive=request.keeps_alive,
+            expects_to_continue=request.expects_to_continue,
         )
         scope = {
             **self._scope,
-            "http_version": head.version,
-            "method": head.method,
-            "path": head.target.path,
-            "raw_path": head.target.raw_path,
-            "query_string": head.target.query,
-            "headers": head.headers,
+            "http_version": request.version,
+            "method": request.method,
+            "path": request.target.path,
+            "raw_path": request.target.raw_path,
+            "query_string": request.target.query,
+            "headers": request.headers,
             "state": self._state.copy(),
         }
         if self._answering is None:
@@ -229,7 +228,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self.pause_reading()
             self._waiting.append((exchange, scope))
-        if head.is_last or len(self._waiting) >= MAX_PIPELINED:
+        if request.is_last or len(self._waiting) >= MAX_PIPELINED:
             self._end_after_answers()
         return exchange
 
@@ -243,10 +242,6 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def _is_receiving(self) -> bool:
         return self._latest is not None and not self._latest.has_body
-
-    @property
-    def _is_answering(self) -> bool:
-        return self._answering is not None
 
     def _give_way(self) -> None:
         """Let other connections have their turn."""
@@ -292,7 +287,9 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse(self, error: ProblemError) -> None:
         """Tell of the problem and end the connection, where what is written now would not be read as another answer."""
         answering = self._answering
-        if answering is None:
+        if answering is None and self._is_receiving:  # it has its answer
+            self._close()
+        elif answering is None:
             self._tell(error)
         elif not self._is_receiving:
             self._end_after_answers()
@@ -342,5 +339,6 @@ def connection_class(settings: Settings, reporters: Reporters) -> type[asyncio.P
         "limits": ConnectionLimits(settings),
         "refused": set(),
         "reporters": reporters,
+        "arrived": memoryview(bytearray(READ_BYTES)),
     }
     return type("BoundedConnection", (Connection,), own)

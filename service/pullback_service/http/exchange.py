@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from itertools import chain
 from typing import Protocol
@@ -11,10 +10,13 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
+from pullback_schemas.problems import ProblemError
 from pullback_service.access.quotas import Header
 from pullback_service.forms import Piece
+from pullback_service.http.answer_head import written_head
 from pullback_service.http.files import SentFile
-from pullback_service.http.heads import written_head
+from pullback_service.http.problems import problem_response, unforeseen
+from pullback_service.workers.base import ends
 
 START, BODY, SEND_FILE = "http.response.start", "http.response.body", "http.response.zerocopysend"
 EXTENSIONS: dict[str, dict[object, object]] = {SEND_FILE: {}}
@@ -27,12 +29,10 @@ HELD_BYTES = 2**16
 """Of a body, before the client has to wait for the application to ask for it."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-FAILED = "the service failed"
+TOO_SLOW = 408
 WITHOUT_BODY = (204, 304)
 
 _EXCHANGE = "pullback.exchange"
-
-log = logging.getLogger(__name__)
 
 
 class Line(Protocol):
@@ -62,8 +62,6 @@ class Exchange:
     def __init__(self, line: Line, *, is_head: bool, keeps_alive: bool, expects_to_continue: bool) -> None:
         self.keeps_alive = keeps_alive
         """Whether the connection may go on after the answer."""
-        self.received = 0
-        """Bytes of the body."""
         self.has_body = False
         """Whether all of the body is here."""
         self.is_left = False
@@ -71,6 +69,7 @@ class Exchange:
         self.has_begun = False
         """Whether some of the answer was sent."""
         self.is_answered = False
+        """Whether all of it was."""
         self._line = line
         self._is_head = is_head
         self._expects_to_continue = expects_to_continue
@@ -80,7 +79,7 @@ class Exchange:
         self._sink: Callable[[Piece], None] | None = None
         self._failure: Exception | None = None
         self._news: asyncio.Event | None = None
-        self._head = b""
+        self._head: bytes | None = None
         self._left: int | None = None
         self._file: SentFile | None = None
 
@@ -90,7 +89,6 @@ class Exchange:
         """The next piece of the body; the caller may use its memory again."""
         if self.is_answered:
             return
-        self.received += len(piece)
         if self._sink is not None:
             try:
                 self._sink(piece)
@@ -129,25 +127,34 @@ class Exchange:
             await app(scope, self.receive, self.send)
             if not self.is_answered and not self.is_left:
                 raise RuntimeError("the application has not answered")
-        except Exception:
-            log.exception("a request was not answered")
-            if not self.has_begun and not self.is_left:
-                self.keeps_alive = False
-                await self.send({"type": START, "status": 500, "headers": [(b"content-length", b"0")]})
-                await self.send({"type": BODY})
-            else:
-                self.abort()
+        except Exception as error:
+            await self._fail(unforeseen(error))
+        except asyncio.CancelledError:
+            await self._fail(ends())
+            raise
+
+    async def _fail(self, error: ProblemError) -> None:
+        if self._has_ended:
+            return
+        if self.has_begun:
+            self.abort()
+            return
+        response = problem_response(error)
+        self._head, self.keeps_alive = None, False
+        await self.send({"type": START, "status": error.status, "headers": response.raw_headers})
+        await self.send({"type": BODY, "body": response.body})
 
     def abort(self) -> None:
         """End the connection without waiting for the client."""
+        self.leave()
         self._line.transport.abort()
 
     async def receive(self) -> Message:
         """What comes next: as much of the body as is here, or that the client has gone."""
         self._let_continue()
-        while not (self._is_over or self._pieces or self.has_body > self._is_taken):
+        while not (self._has_ended or self._pieces or self.has_body > self._is_taken):
             await self._something()
-        if self._is_over:
+        if self._has_ended:
             return {"type": "http.disconnect"}
         self._is_taken = self.has_body
         return {"type": "http.request", "body": self._pour_out(), "more_body": not self.has_body}
@@ -158,18 +165,18 @@ class Exchange:
         sink(self._pour_out())
         self._sink = sink
         try:
-            while not (self._is_over or self.has_body or self._failure):
+            while not (self._has_ended or self.has_body or self._failure):
                 await self._something()
         finally:
             self._sink = None
         if self._failure is not None:
             raise self._failure
-        if self._is_over:
+        if self._has_ended:
             raise ClientDisconnect
         self._is_taken = True
 
     @property
-    def _is_over(self) -> bool:
+    def _has_ended(self) -> bool:
         return self.is_left or self.is_answered
 
     def _pour_out(self) -> bytes:
@@ -187,7 +194,7 @@ class Exchange:
         await self._news.wait()
 
     def _let_continue(self) -> None:
-        if self._expects_to_continue and not self._line.transport.is_closing():
+        if self._expects_to_continue and not self._has_ended and not self._line.transport.is_closing():
             self._line.transport.write(CONTINUE)
         self._expects_to_continue = False
 
@@ -198,7 +205,7 @@ class Exchange:
         if self.is_left:
             return
         kind = message["type"]
-        if (kind == START) is self.has_begun or self.is_answered:
+        if (kind == START) is (self._head is not None or self.has_begun) or self.is_answered:
             raise RuntimeError(f"a message of type {kind} comes at the wrong time")
         if kind == START:
             self._start(message)
@@ -213,27 +220,30 @@ class Exchange:
             self._finish()
 
     def _start(self, message: Message) -> None:
-        status, headers = message["status"], []
+        status, headers, left = message["status"], [], None
         for name, value in chain(self._line.usual_headers, message.get("headers", ())):
             name = name.lower()
             if name == b"content-length":
-                self._left = int(value)
+                left = int(value)
             elif name == b"connection" and value.lower() == b"close":
                 self.keeps_alive = False
                 continue
             headers.append((name, value))
+        if status == TOO_SLOW or (self._expects_to_continue and not self.has_body):
+            self.keeps_alive = False  # the client may send the body or not: nobody knows what comes next
         if not self.keeps_alive:
             headers.append((b"connection", b"close"))
         if self._is_head or status in WITHOUT_BODY:
-            self._left = 0
-        elif self._left is None:
+            left = 0
+        elif left is None:
             headers.append((b"transfer-encoding", b"chunked"))
         self._head = written_head(status, headers)
+        self._left = left
         self._expects_to_continue = False
-        self.has_begun = True
 
     def _write(self, body: Piece, *, is_last: bool) -> None:
-        head, self._head = self._head, b""
+        head, self._head = self._head or b"", None
+        self.has_begun = True
         if self._is_head:
             body = b""
         elif self._left is None:
@@ -247,7 +257,9 @@ class Exchange:
         self._line.transport.write(head + body if head else body)
 
     def _count(self, size: int) -> None:
-        if self._left is None or size > self._left:
+        if self._left is None:
+            raise RuntimeError("a file goes behind a content-length")
+        if size > self._left:
             raise RuntimeError("the body is longer than its head says")
         self._left -= size
 
@@ -256,11 +268,11 @@ class Exchange:
             self._write(b"", is_last=True)
             return
         self._count(count)
-        head, self._head = self._head, b""
+        head, self._head = self._head or b"", None
+        self.has_begun = True
         self._file = SentFile(self._line.transport, head, file, offset, count)
         try:
             if not await self._file.send():
-                self.is_left = True
                 self.abort()
         finally:
             self._file = None
@@ -269,6 +281,7 @@ class Exchange:
         if self._left:
             raise RuntimeError("the body is shorter than its head says")
         self.is_answered = True
+        self._pieces.clear()  # nobody wants them now
         self._tell()
         if not self.keeps_alive:
             self._line.transport.close()

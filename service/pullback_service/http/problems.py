@@ -72,7 +72,7 @@ def install_problems(app: FastAPI) -> None:
         return problem_response(unforeseen(error))
 
 
-def unforeseen(error: Exception) -> InternalError:
+def unforeseen(error: BaseException) -> InternalError:
     """The problem of an exception that nobody expected; the log has it whole."""
     log.error("a request failed", exc_info=error)
     return InternalError("The service failed on this request; this is its own bug.")

@@ -13,6 +13,7 @@ from pullback_schemas.problems import HeadTooLarge, NotHttp, ProblemError
 from pullback_service.access.quotas import Header
 from pullback_service.http import framing
 from pullback_service.http.exchange import Exchange
+from pullback_service.http.problems import unforeseen
 
 MAX_HEAD_BYTES = 2**16
 MAX_HEADERS = 256
@@ -31,8 +32,8 @@ class Target(NamedTuple):
     query: bytes
 
 
-class Head(NamedTuple):
-    """A request's, whole."""
+class Arrived(NamedTuple):
+    """A request whose head is whole."""
 
     method: str
     version: str
@@ -47,14 +48,17 @@ class Head(NamedTuple):
 class Requests:
     """Reads them one after the other, and tells each one's exchange of its body."""
 
-    def __init__(self, begin: Callable[[Head], Exchange]) -> None:
+    def __init__(self, begin: Callable[[Arrived], Exchange]) -> None:
         self.is_in_head = True
-        """Whether what comes next belongs to a head, or none of it has come yet."""
+        """Whether a head is on its way; so it is at first, when nothing has come."""
         self.are_over = False
         """Whether another one is one too many."""
         self._begin = begin
         self._exchange: Exchange | None = None
         self._missing = 0
+        """Bytes of the body, where the head told them."""
+        self._is_plain = False
+        """Whether nothing but the body comes next."""
         self._begun = self._head_bytes = self._trailer_bytes = self._fed = 0
         self._new_parser()
 
@@ -68,12 +72,12 @@ class Requests:
         return self.is_in_head and self._begun > 0
 
     def end(self) -> None:
-        """Nothing more comes."""
-        del self._parser, self._begin  # circles otherwise
+        """Nothing more comes. What refers to the connection would be a circle."""
+        del self._parser, self._begin, self._exchange
 
     def feed(self, data: memoryview) -> None:
         """Read what came, whose memory may be used again. Raises NotHttp or HeadTooLarge."""
-        if self._missing:
+        if self._is_plain:
             data = self._pass_by(data)
             if not data:
                 return
@@ -86,20 +90,11 @@ class Requests:
         except httptools.HttpParserError as error:
             raise _told(error) from None
         if not self.is_in_head:
-            self._look_ahead()
+            self._is_plain = self._missing >= PLAIN_BYTES
         elif self._begun == begun:  # all of it belongs to a head that began before
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 raise _head_too_large()
-
-    def _look_ahead(self) -> None:
-        """Find out whether the parser is needed for the rest of the body."""
-        exchange = self._exchange
-        if exchange is None or exchange.has_body:
-            return
-        size = next((int(value) for name, value in self._headers if name == b"content-length"), 0)
-        if size - exchange.received >= PLAIN_BYTES:
-            self._missing = size - exchange.received
 
     def _pass_by(self, data: memoryview) -> memoryview:
         """Give the exchange what is of its body; the rest."""
@@ -108,6 +103,7 @@ class Requests:
         self._missing -= len(body)
         self._exchange.take(body)
         if not self._missing:
+            self._is_plain = False
             self._new_parser()
             self.on_message_complete()
         return rest
@@ -120,7 +116,7 @@ class Requests:
             raise NotHttp("More requests came at once than are answered.")
         self.is_in_head = True
         self._begun += 1
-        self._head_bytes = self._trailer_bytes = 0
+        self._head_bytes = self._trailer_bytes = self._missing = 0
         self._url = b""
         self._headers: list[Header] = []
         self._decisive: list[Header] = []
@@ -136,6 +132,8 @@ class Requests:
             self._headers.append(header)
             if header[0] in framing.DECISIVE:
                 self._decisive.append(header)
+            elif header[0] == b"content-length":
+                self._missing = int(value)
             return
         self._trailer_bytes += len(name) + len(value)
         if self._trailer_bytes > MAX_HEAD_BYTES:
@@ -152,7 +150,7 @@ class Requests:
             raise NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone.")
         self.is_in_head = False
         self._exchange = self._begin(
-            Head(
+            Arrived(
                 self._parser.get_method().decode(),
                 version,
                 _target(self._url),
@@ -166,6 +164,7 @@ class Requests:
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""
         assert self._exchange is not None
+        self._missing -= len(body)
         self._exchange.take(body)
 
     def on_message_complete(self) -> None:
@@ -179,15 +178,20 @@ class Requests:
 
 @lru_cache(TARGETS)
 def _target(url: bytes) -> Target:
-    parsed = httptools.parse_url(url)
-    raw_path = parsed.path
-    return Target(unquote(raw_path.decode("ascii")), raw_path, parsed.query or b"")
+    try:
+        parsed = httptools.parse_url(url)
+        raw_path = parsed.path or b""
+        return Target(unquote(raw_path.decode("ascii")), raw_path, parsed.query or b"")
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+        raise NotHttp("The request's address is none.", got=url[:64].decode("latin-1")) from None
 
 
 def _told(error: httptools.HttpParserError) -> ProblemError:
-    """What the parser made of an exception: one of the methods above, or its own."""
-    cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-    return cause if isinstance(cause, ProblemError) else NotHttp(f"The request is not HTTP/1.1: {cause}.")
+    """What the parser makes of an exception: its own, or one of the methods above."""
+    if not isinstance(error, httptools.HttpParserCallbackError):
+        return NotHttp(f"The request is not HTTP/1.1: {error}.")
+    cause = error.__context__
+    return cause if isinstance(cause, ProblemError) else unforeseen(cause or error)
 
 
 def _head_too_large() -> HeadTooLarge:

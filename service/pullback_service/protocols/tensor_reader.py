@@ -36,6 +36,21 @@ from pullback_service.protocols.raw import from_raw
 MAX_EXTENT = 2**48
 """Beyond it torch's own arithmetic with sizes may overflow."""
 
+KINDS = {
+    type(None): "null",
+    bool: "A boolean",
+    int: "An integer",
+    float: "A float",
+    Decimal: "A float",
+    str: "A string",
+    list: "A list",
+    dict: "An object",
+}
+"""What JSON's values are called."""
+
+SHOWN = 64
+"""Characters of a string in a problem."""
+
 Array = NDArray[Any]
 
 
@@ -60,6 +75,14 @@ def read_tensor(value: Any, declared: torch.dtype | None = None, *, max_elements
         if value.shape is not None:
             refuse_shape(value.shape, MAX_EXTENT, "/shape")
         is_text = value.encoding == "base64"
+        if not is_text and isinstance(value.data, str) and value.data not in NON_FINITE:
+            raise InvalidElement(
+                "The data is a string.",
+                pointer="/data",
+                expected="numbers",
+                got=value.data[:SHOWN],
+                hint='If it is base64, say so: "encoding": "base64".',
+            )
         tensor = _from_base64(value, dtype) if is_text else _from_numbers(value.data, dtype, value.shape, "/data")
     refuse_shape(tensor.shape, max_elements)
     return tensor
@@ -71,7 +94,11 @@ def read_tensor(value: Any, declared: torch.dtype | None = None, *, max_elements
 def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
     if dtype is None or value.shape is None:
         missing = "dtype" if dtype is None else "shape"
-        raise MissingField(f"A base64 tensor needs its {missing}.", pointer=pointer_to(missing))
+        raise MissingField(
+            f"A base64 tensor needs its {missing}.",
+            pointer=pointer_to(missing),
+            hint='{"dtype": "float64", "shape": [2], "encoding": "base64", "data": "..."}',
+        )
     raw = value.data if isinstance(value.data, bytearray) else _decoded(value.data)
     expected = prod(value.shape) * dtype.itemsize
     if len(raw) != expected:
@@ -87,11 +114,20 @@ def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
 
 def _decoded(data: Any) -> bytearray:
     if not isinstance(data, str):
-        raise InvalidBase64("With encoding base64, data is a string.", pointer="/data")
+        raise InvalidBase64(
+            "With encoding base64, data is a string.", pointer="/data", expected="a string", got=_kind_of(data)
+        )
     try:
         return pybase64.b64decode_as_bytearray(data, validate=True)
     except ValueError as error:
-        raise InvalidBase64(f"The data is not base64: {error}.", pointer="/data") from None
+        cause = f"it has {len(data)} characters, no multiple of 4" if len(data) % 4 else str(error)
+        raise InvalidBase64(
+            f"The data is not base64: {cause}.",
+            pointer="/data",
+            expected="the letters A-Z a-z 0-9 + / and = at the end, to a multiple of 4",
+            got=data[:SHOWN],
+            hint="Base64 for URLs, with - and _, is another one.",
+        ) from None
 
 
 # Numbers
@@ -170,6 +206,10 @@ def _flatten(data: Any, at: str) -> tuple[list[int], list[Any]]:
             raise LimitExceeded(f"A tensor has at most {MAX_AXES} axes.", pointer=at, expected=MAX_AXES)
         level = list(chain.from_iterable(level))
     return shape, level
+
+
+def _kind_of(value: Any) -> str:
+    return KINDS.get(type(value), "Something else")
 
 
 def _ragged(shape: list[int], level: list[Any], at: str) -> ProblemError:
@@ -335,8 +375,8 @@ class _Elements:
         raise InvalidElement(
             "A number is needed here; the only strings are those of non-finite numbers.",
             pointer=self.pointer(index),
-            expected=list(NON_FINITE),
-            got=value[:64],
+            expected=["a number", *NON_FINITE],
+            got=value[:SHOWN],
         )
 
     def need(self, kinds: set[type], what: str) -> None:
@@ -345,7 +385,7 @@ class _Elements:
         index = next(i for i, value in enumerate(self.flat) if type(value) not in kinds)
         value = self.flat[index]
         raise InvalidElement(
-            f"{'null' if value is None else type(value).__name__} stands where {what} is needed.",
+            f"{_kind_of(value)} stands where {what} is needed.",
             pointer=self.pointer(index),
             expected=what,
             got=value if value is None or isinstance(value, bool) else _spell(value),

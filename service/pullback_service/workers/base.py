@@ -1,4 +1,4 @@
-"""The one interface between the HTTP process and whatever computes. Standard library only."""
+"""The one interface between the HTTP process and whatever computes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from pullback_schemas.problems import Busy
 from pullback_service.forms import PLAIN, Forms, Piece
 from pullback_service.workers.shared import SharedBytes
 
@@ -121,6 +122,11 @@ class Readiness:
     reason: str | None = None
 
 
+def ends() -> Busy:
+    """What callers are told that are not answered any more."""
+    return Busy("The service is about to end.", hint="Another one may take over.")
+
+
 class AbstractWorkers(ABC):
     """Something that answers calls, many at a time, and can tell how it is."""
 
@@ -130,7 +136,11 @@ class AbstractWorkers(ABC):
 
     @abstractmethod
     def drain(self) -> None:
-        """Refuse new calls from now on; what runs and waits is finished."""
+        """Welcome no calls from now on; what was welcome is finished."""
+
+    @abstractmethod
+    def welcome(self) -> None:
+        """Ask before a call's body is read. Raises Busy when calls are welcome no more."""
 
     @abstractmethod
     def give_up(self) -> None:

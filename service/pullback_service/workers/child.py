@@ -11,6 +11,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from pullback_schemas.problems import Quarantined
+from pullback_service.forms import Coding
 from pullback_service.settings import Settings
 from pullback_service.workers.base import Call, Reply
 from pullback_service.workers.control import Role
@@ -54,19 +55,19 @@ def become_worker(
         line.greet(fences)
         while (calls := line.receive()) is not None:
             replies = engine.answer_all(calls)
-            were_large = _were_large(calls, replies)
             is_last = (
                 role.is_single_use
                 or not engine.is_sound
-                or (were_large and not _has_room(settings.worker_memory_bytes // 2))
+                or (_were_large(calls, replies) and not _has_room(settings.worker_memory_bytes // 2))
             )
             line.reply(replies, is_last=is_last)
             if is_last:
                 return
             engine.practise()
+            may_linger = _may_linger(calls, replies)
             del calls, replies  # they may be large, and the next call may be long in coming
-            if were_large:
-                gc.collect()  # a problem and the frames that it came through hold one another, and the body
+            if may_linger:
+                gc.collect()
     except ConnectionError:
         return
 
@@ -87,6 +88,12 @@ def _were_large(calls: Sequence[Call], replies: Sequence[Reply]) -> bool:
     return len(calls) == 1 and (
         isinstance(calls[0].body, SharedBytes) or replies[0].size > INLINE_BYTES or replies[0].status != 200
     )
+
+
+def _may_linger(calls: Sequence[Call], replies: Sequence[Reply]) -> bool:
+    """Whether much may be held on to: a problem and the frames that it came through hold one another, and the body."""
+    call, status = calls[0], replies[0].status
+    return status != 200 and (isinstance(call.body, SharedBytes) or call.forms.coding is not Coding.IDENTITY)
 
 
 def _has_room(size: int) -> bool:

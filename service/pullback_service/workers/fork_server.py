@@ -60,7 +60,10 @@ class Forker:
                     return
 
     def _obey(self) -> bool:
-        word, descriptors, _, _ = socket.recv_fds(self._control, PACKET, 1)
+        try:
+            word, descriptors, _, _ = socket.recv_fds(self._control, PACKET, 1)
+        except ConnectionResetError:  # it ended with something of ours unread
+            return False
         if not word:
             return False
         with socket.socket(fileno=descriptors[0]) as connection:

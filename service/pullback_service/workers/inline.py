@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from pullback_service.settings import Settings
-from pullback_service.workers.base import AbstractWorkers, Call, Readiness, Reply, Terms, Usage
+from pullback_service.workers.base import AbstractWorkers, Call, Readiness, Reply, Terms, Usage, ends
 from pullback_service.workers.devices import CPU, refuse_missing
 from pullback_service.workers.kernel import resident_bytes
 
@@ -52,6 +52,11 @@ class InlineWorkers(AbstractWorkers):
     @override
     def drain(self) -> None:
         self._is_draining = True
+
+    @override
+    def welcome(self) -> None:
+        if self._is_draining:
+            raise ends()
 
     @override
     def give_up(self) -> None:

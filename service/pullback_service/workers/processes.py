@@ -22,6 +22,7 @@ from pullback_service.workers.base import (
     Readiness,
     Reply,
     Terms,
+    ends,
 )
 from pullback_service.workers.control import Role
 from pullback_service.workers.devices import ANY_GPU, CPU, named_gpus
@@ -110,6 +111,11 @@ class ProcessWorkers(AbstractWorkers):
         self._is_draining = True
 
     @override
+    def welcome(self) -> None:
+        if self._is_draining:
+            raise ends()
+
+    @override
     def give_up(self) -> None:
         self._has_given_up = True
         for station in self._stations.values():
@@ -129,8 +135,8 @@ class ProcessWorkers(AbstractWorkers):
 
     @override
     async def run(self, call: Call, terms: Terms) -> Reply:
-        if self._is_draining:
-            raise Busy("The service is about to end.", hint="Another one may take over.")
+        if self._has_given_up:
+            raise ends()
         turn = Turn(call, terms.caller, terms.usage)
         with Deadline(self._patience, terms.timeout_s, partial(_overrun, turn, terms.timeout_s)):
             reply = await self._run_at(self._cpu, turn)
@@ -273,7 +279,7 @@ class ProcessWorkers(AbstractWorkers):
     async def _ask_why(self, worker: Worker, caller: str) -> None:
         """A graph that ended its worker is held against its caller. Raises Busy when it was this service that did."""
         if self._has_given_up:
-            raise Busy("The service ends, and this took too long.", hint="Another one may take over.") from None
+            raise ends() from None
         graph = await worker.killer()
         if graph is not None:
             self._quarantine.blame(caller, graph)

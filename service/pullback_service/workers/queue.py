@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from itertools import islice
 
 from pullback_schemas.problems import Busy
-from pullback_service.workers.base import Call, Reply, Usage
+from pullback_service.workers.base import Call, Reply, Usage, ends
 from pullback_service.workers.riding import MOST_TOGETHER, graph_part
 from pullback_service.workers.shared import SharedBytes
 
@@ -176,7 +176,7 @@ class Queue:
         """Whoever waits gets Busy."""
         for lane in (self._small, self._large):
             for turn in lane.clear():
-                turn.settle(Busy("The service is about to end.", hint="Another one may take over."))
+                turn.settle(ends())
         self._counts.clear()
         self.waiting = 0
 

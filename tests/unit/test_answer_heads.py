@@ -5,7 +5,7 @@ from __future__ import annotations
 import h11
 import pytest
 
-from pullback_service.http.heads import written_head
+from pullback_service.http.answer_head import written_head
 
 
 def test_another_reader_finds_the_headers_as_they_were_given():
