@@ -246,6 +246,24 @@ def test_what_can_be_read_in_one_way_is_answered_and_so_is_what_follows(real_url
     assert last.body == {"status": "ok"}
 
 
+@pytest.mark.parametrize("rest", [b"ZZZ\r\n", b"-1\r\n", b"2\r\n{}X"])
+def test_a_body_that_goes_wrong_after_its_answer_gets_no_other(real_url, rest):
+    with connect(real_url) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 404"
+        connection.sendall(rest)
+        came = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert b"HTTP/1.1" not in came
+
+
+@pytest.mark.parametrize("status", [413, 415])
+def test_who_is_refused_instead_of_asked_for_the_body_is_told_that_the_connection_ends(real_url, status):
+    media, size = (b"text/plain", 3) if status == 415 else (b"application/json", 10**12)
+    expecting = b"expect: 100-continue\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (media, size)
+    (answer,) = exchange(real_url, post(expecting, b""))
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+
+
 def spread(size: int) -> bytes:
     """The body with blanks behind it, as JSON may have."""
     return BODY + b" " * (size - len(BODY))

@@ -61,6 +61,28 @@ def told(own: dict[str, str], ask: Any) -> tuple[str, Any]:
     return "".join(lines), answered
 
 
+EXPECTING = (
+    b"POST /v1/backward HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\nZZZ\r\n"
+)
+LARGE = b'{"graph": "y = ones([2000000], dtype=\'float64\') * x", "inputs": {"x": 1.0}}'
+UNREAD = b"POST /v1/forward HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(LARGE) + LARGE
+
+
+@pytest.mark.parametrize("sent", [EXPECTING, UNREAD, UNREAD[:-1]], ids=["crooked", "unread", "half"])
+def test_whatever_a_client_does_the_log_has_no_traceback(sent):
+    def ask(url: str) -> None:
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+            connection.sendall(sent)
+            while " 2.0" in httpx.get(f"{url}/metrics").text.split("pullback_requests_in_progress")[-1]:
+                pass  # it is given up
+
+    text, _ = told({"PULLBACK_BODY_TIMEOUT_S": "1"}, ask)
+    assert "Traceback" not in text
+    assert "ERROR" not in text
+
+
 def asking(url: str) -> dict[str, httpx.Response]:
     secret = {"authorization": f"Bearer {KEY}"}
     basic = {"authorization": "Basic " + base64.b64encode(f":{KEY}".encode()).decode()}

@@ -314,6 +314,41 @@ def test_told_to_end_the_service_says_so_before_it_stops_listening(start_service
     process.stderr.close()
 
 
+def sending(url: str, body: bytes) -> socket.socket:
+    """A connection over which all but the last byte of a body has come."""
+    connection = connect(url)
+    connection.sendall(b"POST /v1/backward HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n")
+    connection.sendall(b"content-length: %d\r\n\r\n" % len(body))
+    assert connection.recv(12) == b"HTTP/1.1 100"  # so it is being read
+    connection.sendall(body[:-1])
+    return connection
+
+
+def test_told_to_end_the_service_finishes_what_has_begun_to_come(start_service):
+    process, url = start_service(WORKERS="1")
+    body = json.dumps(FORM).encode()
+    with sending(url, body) as connection:
+        process.terminate()
+        with contextlib.suppress(httpx.TransportError):  # it listens no more
+            while True:
+                httpx.get(f"{url}/health/live")
+        connection.sendall(body[-1:])
+        assert b"HTTP/1.1 200" in b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+
+
+def test_what_has_not_come_whole_within_the_grace_is_told_so(start_service):
+    process, url = start_service(WORKERS="1", GRACE_S="0")
+    with sending(url, json.dumps(FORM).encode()) as connection:
+        process.terminate()
+        came = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert b"HTTP/1.1 503" in came
+    assert b'"busy"' in came
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+
+
 def test_what_still_runs_and_waits_after_the_grace_is_given_up_and_told_so(start_service):
     process, url = start_service(WORKERS="1", GRACE_S="0")
     with ThreadPoolExecutor(2) as pool:
