@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     deadline_s: float = Field(
         default=60, gt=0, description="longest time of one request, its wait included; a caller may ask for less"
     )
-    grace_s: float = Field(default=30, ge=0, description="at the end, time for what still runs and waits")
+    grace_s: float = Field(default=30, ge=0, description="at the end, time for what still comes, waits and runs")
     notice_s: float = Field(
         default=0, ge=0, description="at the end, time between no longer being ready and no longer listening"
     )
