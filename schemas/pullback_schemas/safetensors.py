@@ -54,7 +54,10 @@ def read(file: Buffer | bytearray) -> tuple[dict[str, str], dict[str, Stored]]:
         raise InvalidSafetensors(f"A safetensors file has a length and a header; this has {len(view)} bytes.")
     if size > MAX_HEADER_BYTES:
         raise InvalidSafetensors(
-            f"The header has {size:,} bytes; the limit is {MAX_HEADER_BYTES:,}.", expected=MAX_HEADER_BYTES, got=size
+            f"The header has {size:,} bytes; the limit is {MAX_HEADER_BYTES:,}.",
+            expected=MAX_HEADER_BYTES,
+            got=size,
+            hint="This looks like JSON: send it with content-type: application/json." if view[0] == ord("{") else None,
         )
     if size > len(view) - LENGTH_BYTES:
         raise InvalidSafetensors(
@@ -65,7 +68,11 @@ def read(file: Buffer | bytearray) -> tuple[dict[str, str], dict[str, Stored]]:
     header = _parse(bytes(view[LENGTH_BYTES : LENGTH_BYTES + size]))
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise InvalidSafetensors("The metadata are not an object of strings.", got=METADATA)
+        raise InvalidSafetensors(
+            "The metadata are not an object of strings.",
+            got=METADATA,
+            hint="Write the request in it as a text of JSON.",
+        )
     data = view[LENGTH_BYTES + size :]
     spans = {key: _span(key, info) for key, info in header.items()}
     _check_cover(spans, len(data))

@@ -156,7 +156,20 @@ FIELDS = [
         "unknown field", ask(RELU, grad_tensor={}), "unknown_field", "/grad_tensor", "/v1/backward", says="grad_tensors"
     ),
     bad("unknown field, nothing near", ask(RELU, colour="red"), "unknown_field", "/colour", says="colour"),
-    bad("field of another operation", ask(RELU, grad_tensors={}), "unknown_field", "/grad_tensors"),
+    bad(
+        "field of another operation",
+        ask(RELU, grad_tensors={}),
+        "unknown_field",
+        "/grad_tensors",
+        says=("/v1/backward", "/v1/hvp"),
+    ),
+    bad(
+        "field of another operation that looks like one",
+        ask(RELU, outputs=False),
+        "unknown_field",
+        "/outputs",
+        says="/v1/backward",
+    ),
     bad(
         "unknown field in a tensor",
         ask(RELU, {"x": tensor([1], dtpe="int8")}),
@@ -293,9 +306,30 @@ TENSORS = [
     input_x("1 for a boolean", tensor([True, 1], "bool"), "invalid_element", "/data/1", says="true"),
     input_x("a word for a tensor", "abc", "invalid_element", "", says="abc"),
     input_x("no data", {"dtype": "float64", "shape": [1]}, "missing_field", "/data"),
-    input_x("not base64", tensor("!!!!", "float32", shape=[1], encoding="base64"), "invalid_base64", "/data"),
-    input_x("base64 cut", tensor("AACAPwA", "float32", shape=[1], encoding="base64"), "invalid_base64", "/data"),
-    input_x("base64 of numbers", tensor([1.0], "float32", shape=[1], encoding="base64"), "invalid_base64", "/data"),
+    input_x(
+        "not base64", tensor("!!!!", "float32", shape=[1], encoding="base64"), "invalid_base64", "/data", says="A-Z"
+    ),
+    input_x(
+        "base64 cut",
+        tensor("AACAPwA", "float32", shape=[1], encoding="base64"),
+        "invalid_base64",
+        "/data",
+        says="multiple of 4",
+    ),
+    input_x(
+        "base64 of numbers",
+        tensor([1.0], "float32", shape=[1], encoding="base64"),
+        "invalid_base64",
+        "/data",
+        says="a string",
+    ),
+    input_x(
+        "base64 that is not said to be",
+        tensor("AACAPwAAAEA=", "float32", shape=[2]),
+        "invalid_element",
+        "/data",
+        says='"encoding": "base64"',
+    ),
     input_x(
         "base64 too short",
         tensor("AACAPw==", "float32", shape=[2], encoding="base64"),

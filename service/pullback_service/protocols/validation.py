@@ -19,10 +19,30 @@ from pullback_schemas.problems import (
     UnknownField,
     pointer_to,
 )
-from pullback_schemas.requests import JacobianOptions
+from pullback_schemas.requests import (
+    BackwardRequest,
+    CheckRequest,
+    GradcheckRequest,
+    HessianRequest,
+    HvpRequest,
+    JacobianOptions,
+    JacobianRequest,
+    JvpRequest,
+)
 from pullback_schemas.tensors import FullTensor
 
 Model = TypeVar("Model", bound=BaseModel)
+
+REQUESTS: list[type[BaseModel]] = [
+    BackwardRequest,
+    JvpRequest,
+    JacobianRequest,
+    HvpRequest,
+    HessianRequest,
+    GradcheckRequest,
+    CheckRequest,
+]
+"""Those that have fields of their own."""
 
 
 def validate(model: type[Model], value: Any) -> Model:
@@ -49,12 +69,7 @@ def _translate(model: type[BaseModel], value: Any, pointer: str, alternatives: l
     name = repr(str(path[-1])[:64]) if path else ""
     match found["type"]:
         case "extra_forbidden":
-            close = get_close_matches(str(path[-1])[:64], _siblings(model, path), n=1)
-            return UnknownField(
-                f"The field {name} is unknown here.",
-                pointer=pointer,
-                hint=f"Did you mean {close[0]!r}?" if close else "Remove it.",
-            )
+            return UnknownField(f"The field {name} is unknown here.", pointer=pointer, hint=_instead(model, path))
         case "missing":
             return MissingField(f"The field {name} is missing.", pointer=pointer)
         case "too_short":
@@ -93,6 +108,18 @@ def _path(value: Any, found: Any) -> list[str | int]:
             path.append(part)
             value = value[part]
     return path
+
+
+def _instead(model: type[BaseModel], path: list[str | int]) -> str:
+    """What to do about a field that is unknown."""
+    name = str(path[-1])[:64]
+    others = [
+        f"/v1/{other.__name__.removesuffix('Request').lower()}" for other in REQUESTS if name in other.model_fields
+    ]
+    if len(path) == 1 and others:
+        return f"It is a field of {', '.join(others)}. Remove it."
+    close = get_close_matches(name, _siblings(model, path), n=1)
+    return f"Did you mean {close[0]!r}?" if close else "Remove it."
 
 
 def _siblings(model: type[BaseModel], path: list[str | int]) -> list[str]:
