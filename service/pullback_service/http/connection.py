@@ -11,7 +11,7 @@ from typing_extensions import override
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
-from pullback_schemas.problems import Busy, HeadTimeout, ProblemError, describe
+from pullback_schemas.problems import Busy, HeadTimeout, ProblemError
 from pullback_service.access.quotas import Header
 from pullback_service.http.answer_head import written_head
 from pullback_service.http.edge import NO_CONTENT, NO_GUESS, NO_STORE
@@ -70,7 +70,6 @@ class Connection(asyncio.BufferedProtocol):
         self._state = app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._requests = Requests(self._begin)
-        self._latest: Exchange | None = None
         self._waiting: list[tuple[Exchange, Scope]] = []
         self._answering: Exchange | None = None
         self._is_over = self._is_paused = False
@@ -113,10 +112,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._counted_as is not None:
             self.limits.leave(self._counted_as)
         self.refused.discard(self)
-        for exchange in (self._answering, self._latest):
+        for exchange in (self._answering, self._requests.latest):
             if exchange is not None:
                 exchange.leave()
-        self._answering = self._latest = None
+        self._answering = None
         self._requests.end()
 
     @override
@@ -125,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        if self._is_over or self.transport.is_closing() or (self._requests.are_over and not self._is_receiving):
+        if self._is_over or self.transport.is_closing() or (self._requests.are_over and not self._requests.is_in_body):
             self._disregard(nbytes)
             return
         self.idle.end(self)
@@ -163,8 +162,8 @@ class Connection(asyncio.BufferedProtocol):
         """The service is about to end."""
         if self._answering is None:
             self.transport.close()
-        elif self._latest is not None:
-            self._latest.keeps_alive = False
+        elif self._requests.latest is not None:
+            self._requests.latest.keeps_alive = False
 
     def on_overdue(self) -> None:
         """It was idle for too long."""
@@ -207,7 +206,7 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, request: Arrived) -> Exchange:
         """A head is here: answer it, once those before it are answered."""
         self._stop_timer()
-        exchange = self._latest = Exchange(
+        exchange = Exchange(
             self,
             is_head=request.method == "HEAD",
             keeps_alive=request.keeps_alive,
@@ -229,7 +228,7 @@ class Connection(asyncio.BufferedProtocol):
             self.pause_reading()
             self._waiting.append((exchange, scope))
         if request.is_last or len(self._waiting) >= MAX_PIPELINED:
-            self._end_after_answers()
+            self._end_after(exchange)
         return exchange
 
     def _start(self, exchange: Exchange, scope: Scope) -> None:
@@ -238,10 +237,6 @@ class Connection(asyncio.BufferedProtocol):
         task = self._loop.create_task(exchange.run(self._app, scope))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-    @property
-    def _is_receiving(self) -> bool:
-        return self._latest is not None and not self._latest.has_body
 
     def _give_way(self) -> None:
         """Let other connections have their turn."""
@@ -287,28 +282,26 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse(self, error: ProblemError) -> None:
         """Tell of the problem and end the connection, where what is written now would not be read as another answer."""
         answering = self._answering
-        if answering is None and self._is_receiving:  # it has its answer
+        if answering is None and self._requests.is_in_body:  # it has its answer
             self._close()
         elif answering is None:
             self._tell(error)
-        elif not self._is_receiving:
-            self._end_after_answers()
+        elif not self._requests.is_in_body:
+            self._end_after(self._requests.latest or answering)
         elif self._waiting or answering.has_begun:
             self.transport.abort()
         else:
             answering.leave()  # its body went wrong
             self._tell(error)
 
-    def _end_after_answers(self) -> None:
-        """What came whole is answered, and nothing that follows."""
+    def _end_after(self, exchange: Exchange) -> None:
+        """It came last, and is answered, and nothing that follows."""
         self._requests.are_over = True
-        if self._latest is not None:
-            self._latest.keeps_alive = False
+        exchange.keeps_alive = False
 
     def _tell(self, error: ProblemError) -> None:
         self._is_over = True
-        problem = describe(error)
-        name = self.reporters.refused(problem.status, problem.code, problem.detail, self._client)
+        name = self.reporters.refused(error.status, error.code, error.detail, self._client)
         response = problem_response(error)
         headers = [
             *response.raw_headers,
@@ -316,7 +309,7 @@ class Connection(asyncio.BufferedProtocol):
             (b"x-request-id", name),
             *(NO_GUESS, NO_STORE, NO_CONTENT),
         ]
-        self.transport.write(written_head(problem.status, headers) + bytes(response.body))
+        self.transport.write(written_head(error.status, headers) + bytes(response.body))
         self.transport.write_eof()
         self._end_in(LINGER_S)
 

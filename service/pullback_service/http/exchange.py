@@ -242,8 +242,7 @@ class Exchange:
         self._expects_to_continue = False
 
     def _write(self, body: Piece, *, is_last: bool) -> None:
-        head, self._head = self._head or b"", None
-        self.has_begun = True
+        head = self._begin_answer()
         if self._is_head:
             body = b""
         elif self._left is None:
@@ -255,6 +254,12 @@ class Exchange:
             self._line.transport.write(head)
             head = b""
         self._line.transport.write(head + body if head else body)
+
+    def _begin_answer(self) -> bytes:
+        """The head, if it has not gone yet."""
+        head, self._head = self._head or b"", None
+        self.has_begun = True
+        return head
 
     def _count(self, size: int) -> None:
         if self._left is None:
@@ -268,9 +273,7 @@ class Exchange:
             self._write(b"", is_last=True)
             return
         self._count(count)
-        head, self._head = self._head or b"", None
-        self.has_begun = True
-        self._file = SentFile(self._line.transport, head, file, offset, count)
+        self._file = SentFile(self._line.transport, self._begin_answer(), file, offset, count)
         try:
             if not await self._file.send():
                 self.abort()

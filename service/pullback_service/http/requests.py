@@ -53,8 +53,9 @@ class Requests:
         """Whether a head is on its way; so it is at first, when nothing has come."""
         self.are_over = False
         """Whether another one is one too many."""
+        self.latest: Exchange | None = None
+        """What was begun last."""
         self._begin = begin
-        self._exchange: Exchange | None = None
         self._missing = 0
         """Bytes of the body, where the head told them."""
         self._is_plain = False
@@ -71,9 +72,15 @@ class Requests:
         """Whether something of a head is here, and not all."""
         return self.is_in_head and self._begun > 0
 
+    @property
+    def is_in_body(self) -> bool:
+        """Whether the latest one has not come whole."""
+        return self.latest is not None and not self.latest.has_body
+
     def end(self) -> None:
         """Nothing more comes. What refers to the connection would be a circle."""
-        del self._parser, self._begin, self._exchange
+        del self._parser, self._begin
+        self.latest = None
 
     def feed(self, data: memoryview) -> None:
         """Read what came, whose memory may be used again. Raises NotHttp or HeadTooLarge."""
@@ -98,10 +105,10 @@ class Requests:
 
     def _pass_by(self, data: memoryview) -> memoryview:
         """Give the exchange what is of its body; the rest."""
-        assert self._exchange is not None
+        assert self.latest is not None
         body, rest = data[: self._missing], data[self._missing :]
         self._missing -= len(body)
-        self._exchange.take(body)
+        self.latest.take(body)
         if not self._missing:
             self._is_plain = False
             self._new_parser()
@@ -149,7 +156,7 @@ class Requests:
         if upgrades and any(name in framing.OF_BODY for name, _ in self._headers):
             raise NotHttp("A request with a body asks for another protocol.", hint="Speak HTTP/1.1 alone.")
         self.is_in_head = False
-        self._exchange = self._begin(
+        self.latest = self._begin(
             Arrived(
                 self._parser.get_method().decode(),
                 version,
@@ -163,14 +170,14 @@ class Requests:
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body."""
-        assert self._exchange is not None
+        assert self.latest is not None
         self._missing -= len(body)
-        self._exchange.take(body)
+        self.latest.take(body)
 
     def on_message_complete(self) -> None:
         """Its body is whole."""
-        assert self._exchange is not None
-        self._exchange.end_body()
+        assert self.latest is not None
+        self.latest.end_body()
 
     def _head_size(self) -> int:
         return len(self._url) + sum(len(name) + len(value) for name, value in self._headers)

@@ -49,6 +49,11 @@ class RequestCotangents:
         refuse_nothing_to_differentiate(plan, evaluation.request.wrt)
 
     @property
+    def names(self) -> list[str]:
+        """The outputs whose vectors were sent and have been read."""
+        return list(self._given)
+
+    @property
     def batch(self) -> int | None:
         """How many vectors each grad_tensor holds; None if they are not batched."""
         return next((len(tensor) for tensor in self._given.values()), 0) if self._is_batched else None

@@ -27,10 +27,10 @@ class Plain:
     def __init__(self, evaluation: Evaluation[BackwardRequest]) -> None:
         self.evaluation = evaluation
         self.plan = plan = evaluation.plan(evaluation.request.wrt)
-        self._cotangents = RequestCotangents(evaluation, plan, is_batched=False)
+        self.cotangents = RequestCotangents(evaluation, plan, is_batched=False)
         if plan.is_static:
-            self._cotangents.read({name: kind for name, kind in plan.outputs.items() if kind})
-        vectors = self._cotangents.foreseen()
+            self.cotangents.read({name: kind for name, kind in plan.outputs.items() if kind})
+        vectors = self.cotangents.foreseen()
         self.question = None if vectors is None else Question(evaluation.inputs, vectors)
         self.joint = evaluation.source.joint_of(plan)
         self.learnt: Values | None = None
@@ -74,8 +74,8 @@ class Plain:
             point = run_forward(self.plan, evaluation.inputs, work, evaluation.seed)
         evaluation.clock.lap("forward")
         if not self.plan.is_static:
-            self._cotangents.read(types_of(point.outputs))
-        vectors = self._cotangents.complete(point.outputs)
+            self.cotangents.read(types_of(point.outputs))
+        vectors = self.cotangents.complete(point.outputs)
         with evaluation.source.quoted(), naming_node(point):
             found = Pullback(point.outputs, point.leaves, work, keep=False).one(vectors)
         evaluation.clock.lap("backward")

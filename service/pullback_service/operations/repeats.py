@@ -208,12 +208,8 @@ def _hole(text: bytes, path: Path, question: Question) -> Hole:
 
 def _sent_tensors(plain: Plain) -> set[tuple[str, str]]:
     """The tensors of a request, by field and name."""
-    request = plain.evaluation.request
-    vectors = request.grad_tensors or {}
-    if isinstance(vectors, list):
-        outputs = plain.evaluation.source.program.outputs
-        vectors = {name: vector for name, vector in zip(outputs, vectors, strict=True) if vector is not None}
-    return {("inputs", name) for name in request.inputs} | {("grad_tensors", name) for name in vectors}
+    inputs, vectors = plain.evaluation.request.inputs, plain.cotangents.names
+    return {("inputs", name) for name in inputs} | {("grad_tensors", name) for name in vectors}
 
 
 def _find(library: Library, sent: Sent) -> tuple[Repeat, Texts] | None:
