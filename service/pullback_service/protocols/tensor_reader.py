@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal
 from itertools import chain
 from math import prod
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import numpy as np
 import pybase64
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pullback_schemas.problems import (
@@ -22,36 +19,20 @@ from pullback_schemas.problems import (
     MissingField,
     ProblemError,
     RaggedData,
-    ValueOutOfRange,
     WrongCount,
     pointer_to,
     under,
 )
 from pullback_schemas.tensors import NON_FINITE, FullTensor, TensorRef
 from pullback_service.program.types import DTYPE_NAMES, DTYPES, MAX_AXES, refuse_shape
+from pullback_service.protocols.elements import SHOWN, Elements, index_pointer, kind_of
 from pullback_service.protocols.native_safetensors import FileTensor
 from pullback_service.protocols.number_arrays import Doubt, Numbers
 from pullback_service.protocols.raw import from_raw
+from pullback_service.protocols.rounding import round_once, to_bfloat16
 
 MAX_EXTENT = 2**48
 """Beyond it torch's own arithmetic with sizes may overflow."""
-
-KINDS = {
-    type(None): "null",
-    bool: "A boolean",
-    int: "An integer",
-    float: "A float",
-    Decimal: "A float",
-    str: "A string",
-    list: "A list",
-    dict: "An object",
-}
-"""What JSON's values are called."""
-
-SHOWN = 64
-"""Characters of a string in a problem."""
-
-Array = NDArray[Any]
 
 
 def read_tensor(value: Any, declared: torch.dtype | None = None, *, max_elements: int = MAX_EXTENT) -> Tensor:
@@ -115,7 +96,7 @@ def _from_base64(value: FullTensor, dtype: torch.dtype | None) -> Tensor:
 def _decoded(data: Any) -> bytearray:
     if not isinstance(data, str):
         raise InvalidBase64(
-            "With encoding base64, data is a string.", pointer="/data", expected="a string", got=_kind_of(data)
+            "With encoding base64, data is a string.", pointer="/data", expected="a string", got=kind_of(data)
         )
     try:
         return pybase64.b64decode_as_bytearray(data, validate=True)
@@ -139,7 +120,7 @@ def _from_numbers(data: Any, dtype: torch.dtype | None, shape: list[int] | None,
     if isinstance(data, bytearray):  # a long string that might have been base64
         raise Doubt
     nested, flat = _flatten(data, at)
-    elements = _Elements(flat, nested, at)
+    elements = Elements(flat, nested, at)
     if dtype is None:
         dtype = torch.bool if elements.kinds == {bool} else torch.float64
     final = _settle_shape(shape, nested, len(flat), dtype, at)
@@ -173,9 +154,9 @@ def _rounded(numbers: Numbers, dtype: torch.dtype) -> Tensor:
     if dtype == torch.float64:
         return wide
     if dtype == torch.bfloat16:
-        narrow = _to_bfloat16(wide)
+        narrow = to_bfloat16(wide)
     else:
-        narrow = torch.from_numpy(_round_once(wide.numpy(), DTYPE_NAMES[dtype]))
+        narrow = torch.from_numpy(round_once(wide.numpy(), DTYPE_NAMES[dtype]))
     if narrow.isinf().any():
         raise Doubt
     return narrow
@@ -208,10 +189,6 @@ def _flatten(data: Any, at: str) -> tuple[list[int], list[Any]]:
     return shape, level
 
 
-def _kind_of(value: Any) -> str:
-    return KINDS.get(type(value), "Something else")
-
-
 def _ragged(shape: list[int], level: list[Any], at: str) -> ProblemError:
     first = level[0]
     expected = f"a list of {len(first)}" if isinstance(first, list) else "a number"
@@ -222,14 +199,10 @@ def _ragged(shape: list[int], level: list[Any], at: str) -> ProblemError:
     index = next(i for i, item in enumerate(level) if describe(item) != expected)
     return RaggedData(
         f"The nested data is ragged: here stands {describe(level[index])}, its first sibling is {expected}.",
-        pointer=at + _index_pointer(index, shape),
+        pointer=at + index_pointer(index, shape),
         expected=expected,
         got=describe(level[index]),
     )
-
-
-def _index_pointer(index: int, shape: list[int]) -> str:
-    return pointer_to(*(int(i) for i in np.unravel_index(index, shape))) if shape else ""
 
 
 def _settle_shape(shape: list[int] | None, nested: list[int], count: int, dtype: torch.dtype, at: str) -> list[int]:
@@ -251,158 +224,3 @@ def _settle_shape(shape: list[int] | None, nested: list[int], count: int, dtype:
             got=nested,
         )
     return shape
-
-
-def _round_once(wide: Array, dtype: str) -> Array:
-    """Rounded to a narrower dtype as if from the decimal digits, which were rounded to float64 on the way.
-
-    The two roundings differ from one only where the float64 lies halfway between two of the narrower numbers;
-    there the shortest digits of the float64, which are those that were sent, tell which way to go. Of the fraction's
-    bits that are dropped all but the first are zero there.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        narrow = wide.astype(dtype)
-        dropped = np.finfo(np.float64).nmant - np.finfo(dtype).nmant
-        is_candidate = (wide.view(np.uint64) & np.uint64(2 ** (dropped - 1) - 1)) == 0
-        for index in np.flatnonzero(is_candidate & (wide != narrow)):
-            narrow[index] = _round_halfway(wide[index], narrow[index])
-    return narrow
-
-
-def _round_halfway(wide: Any, near: Any) -> Any:
-    """`near`, one of the two narrower numbers around `wide`; where it lies halfway, the one that the digits tell."""
-    other = np.nextafter(near, near.dtype.type(np.copysign(np.inf, wide - near)))
-    low, high = sorted((near, other))
-    if not np.isfinite(near) or wide - np.float64(low) != np.float64(high) - wide:
-        return near
-    exact, sent = Decimal(float(wide)), Decimal(repr(float(wide)))
-    return near if sent == exact else high if sent > exact else low
-
-
-def _to_bfloat16(wide: Tensor) -> Tensor:
-    """Rounded once, to the nearest and to even at a tie; torch's own conversion goes through float32."""
-    guess = wide.to(torch.bfloat16)
-    tied = ((wide.to(torch.float32).view(torch.int32) & 0xFFFF) == 0x8000).nonzero(as_tuple=True)
-    guess[tied] = _to_nearest_bfloat16(wide[tied], guess[tied])
-    return guess
-
-
-def _to_nearest_bfloat16(wide: Tensor, guess: Tensor) -> Tensor:
-    bits = guess.view(torch.int16)
-    nearest = guess
-    for step in (-1, 1):
-        other = (bits + step).view(torch.bfloat16)
-        error, other_error = (wide - nearest.double()).abs(), (wide - other.double()).abs()
-        is_even = (bits + step) % 2 == 0
-        nearest = torch.where((other_error < error) | ((other_error == error) & is_even), other, nearest)
-    return torch.where(guess.isfinite(), nearest, guess)
-
-
-def _spell(value: Any) -> str:
-    """What came, as JSON spells it; a number beyond float64 came as infinity."""
-    if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return str(value)[:64]
-
-
-class _Elements:
-    """The elements of a tensor in row-major order, and where each stood."""
-
-    def __init__(self, flat: list[Any], nested: list[int], at: str) -> None:
-        self.flat = flat
-        self.nested = nested
-        self.at = at
-        self.kinds = set(map(type, flat))
-
-    def pointer(self, index: int) -> str:
-        return self.at + _index_pointer(index, self.nested)
-
-    def booleans(self) -> Array:
-        self.need({bool}, "true or false")
-        return np.array(self.flat, dtype=np.bool_)
-
-    def integers(self, dtype: torch.dtype) -> Array:
-        self.need({int, float}, "an integer")
-        flat = [self.integer(i, v) for i, v in enumerate(self.flat)] if float in self.kinds else self.flat
-        try:
-            return np.array(flat, dtype=DTYPE_NAMES[dtype])
-        except OverflowError:
-            limits = torch.iinfo(dtype)
-            index = next(i for i, v in enumerate(flat) if not limits.min <= v <= limits.max)
-            raise self.too_large(index, dtype) from None
-
-    def integer(self, index: int, value: int | float) -> int:
-        if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
-            raise InvalidElement(
-                f"{value} is no integer.", pointer=self.pointer(index), expected="an integer", got=_spell(value)
-            )
-        return int(value)
-
-    def float_tensor(self, dtype: torch.dtype) -> Tensor:
-        if dtype != torch.bfloat16:
-            return torch.from_numpy(self.floats(dtype))
-        wide = self.floats(torch.float64)
-        tensor = _to_bfloat16(torch.from_numpy(wide))
-        self.refuse_overflow(tensor.isinf().numpy() & np.isfinite(wide), dtype)
-        return tensor
-
-    def floats(self, dtype: torch.dtype) -> Array:
-        """A numpy array of a real dtype. The strings of non-finite numbers are the only way to those."""
-        self.need({int, float, str}, "a number")
-        has_strings = str in self.kinds
-        flat = [self.number(i, v) for i, v in enumerate(self.flat)] if has_strings else self.flat
-        try:
-            wide = np.array(flat, dtype=np.float64)
-        except OverflowError:
-            index = next(i for i, v in enumerate(flat) if isinstance(v, int) and abs(v) >= 2**1024 - 2**970)
-            raise self.too_large(index, torch.float64) from None
-        if not np.isfinite(wide).all():
-            infinite = np.isinf(wide)
-            if has_strings:
-                infinite &= np.fromiter((type(v) is not str for v in self.flat), np.bool_, len(flat))
-            self.refuse_overflow(infinite, torch.float64)
-        if dtype == torch.float64:
-            return wide
-        narrow = _round_once(wide, DTYPE_NAMES[dtype])
-        self.refuse_overflow(np.isinf(narrow) & np.isfinite(wide), dtype)
-        return narrow
-
-    def number(self, index: int, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value in NON_FINITE:
-            return NON_FINITE[value]
-        raise InvalidElement(
-            "A number is needed here; the only strings are those of non-finite numbers.",
-            pointer=self.pointer(index),
-            expected=["a number", *NON_FINITE],
-            got=value[:SHOWN],
-        )
-
-    def need(self, kinds: set[type], what: str) -> None:
-        if self.kinds <= kinds:
-            return
-        index = next(i for i, value in enumerate(self.flat) if type(value) not in kinds)
-        value = self.flat[index]
-        raise InvalidElement(
-            f"{_kind_of(value)} stands where {what} is needed.",
-            pointer=self.pointer(index),
-            expected=what,
-            got=value if value is None or isinstance(value, bool) else _spell(value),
-            hint='NaN is the string "NaN".' if value is None else None,
-        )
-
-    def refuse_overflow(self, overflow: Array, dtype: torch.dtype) -> None:
-        if overflow.any():
-            raise self.too_large(int(np.flatnonzero(overflow)[0]), dtype)
-
-    def too_large(self, index: int, dtype: torch.dtype) -> ValueOutOfRange:
-        limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
-        hint = 'Infinity is the string "Infinity".' if dtype.is_floating_point else None
-        return ValueOutOfRange(
-            f"A value does not fit {DTYPE_NAMES[dtype]}.",
-            pointer=self.pointer(index),
-            expected=f"from {limits.min} to {limits.max}",
-            got=_spell(self.flat[index]),
-            hint=hint,
-        )
