@@ -82,21 +82,37 @@ def read(file: Buffer | bytearray) -> tuple[dict[str, str], dict[str, Stored]]:
 
 
 def write(metadata: Mapping[str, str], tensors: Mapping[str, Stored]) -> list[Buffer]:
-    """A file in pieces: its header, then the tensors' own memory.
+    """A file in pieces: its head, then the tensors' own memory, each aligned to its elements."""
+    text, order = lay_out(metadata, tensors)
+    return [head(text), *(tensors[key].data for key in order)]
 
-    The data begin at a multiple of 64 bytes, and larger elements come first, so that each tensor is aligned to its
-    elements. Tensors whose elements have one size keep their order.
+
+def lay_out(metadata: Mapping[str, str], tensors: Mapping[str, Stored]) -> tuple[bytes, list[str]]:
+    """The header, and the keys of the tensors in the order of their data, which nobody looks at.
+
+    Larger elements come first. Tensors whose elements have one size keep their order.
     """
-    ordered = sorted(tensors.items(), key=lambda item: -ITEM_BYTES[item[1].dtype])
+    order = sorted(tensors, key=lambda key: -ITEM_BYTES[tensors[key].dtype])
     header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     begin = 0
-    for key, stored in ordered:
-        end = begin + prod(stored.shape) * ITEM_BYTES[stored.dtype]
-        header[key] = {"dtype": stored.dtype, "shape": stored.shape, "data_offsets": (begin, end)}
+    for key in order:
+        dtype, shape, _ = tensors[key]
+        end = begin + prod(shape) * ITEM_BYTES[dtype]
+        header[key] = {"dtype": dtype, "shape": shape, "data_offsets": (begin, end)}
         begin = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-(LENGTH_BYTES + len(text)) % ALIGNMENT)
-    return [len(text).to_bytes(LENGTH_BYTES, "little") + text, *(stored.data for _, stored in ordered)]
+    return json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode(), order
+
+
+def head(header: bytes) -> bytes:
+    """What a file with this header begins with: the data follow at a multiple of 64 bytes."""
+    text = header + b" " * (-(LENGTH_BYTES + len(header)) % ALIGNMENT)
+    return len(text).to_bytes(LENGTH_BYTES, "little") + text
+
+
+def head_of(file: bytes) -> bytes | None:
+    """What a file begins with: all of it but the data. None if it ends before; nothing else is checked."""
+    size = LENGTH_BYTES + int.from_bytes(file[:LENGTH_BYTES], "little")
+    return file[:size] if LENGTH_BYTES < size <= len(file) else None
 
 
 def _parse(text: bytes) -> dict[str, Any]:

@@ -527,8 +527,16 @@ def test_what_looks_like_numbers_in_a_string_is_none_of_the_requests_numbers(eng
     assert json.loads(engine.answer(body(5)).body)["outputs"]["y"]["data"] == value
 
 
-def test_inputs_of_dtypes_that_numpy_lacks_go_the_usual_way(engine):
+def test_inputs_of_dtypes_that_numpy_lacks_go_the_usual_way_in_numbers(engine):
     w = {"dtype": "bfloat16", "data": [1.0, 2.0]}
     body = {"graph": "y = x * w", "inputs": {"x": [1, 2], "w": w}, "wrt": ["x"], "grad_tensors": {"y": [1, 1]}}
     first = send(engine, body)
     assert content(teach(engine, body)) == content(first)
+
+
+def test_a_request_whose_answer_has_no_tensor_is_answered_however_often_it_comes(engine):
+    """No gradient, and no outputs."""
+    body = {"graph": "x; y = w * w", "inputs": {"x": [1, 2], "w": [1, 3]}, "wrt": ["x"], "grad_tensors": {"y": [1, 1]}}
+    body |= {"unused": "null", "outputs": False}
+    assert content(teach(engine, body)) == {"gradients": {"x": None}}
+    assert [content(reply) for reply in engine.answer_all([call(body)] * 3)] == [{"gradients": {"x": None}}] * 3

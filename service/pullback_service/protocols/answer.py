@@ -29,8 +29,8 @@ class Answer:
 
     document: Json
     encoding: Encoding = "nested"
-    text: bytes | None = None
-    """The whole of it in JSON, where it is written already."""
+    written: bytes | None = None
+    """The whole of it in the form that is wanted, where it is written already."""
 
     rides: bool = False
     """Whether requests like this one may be answered together."""

@@ -24,9 +24,6 @@ MAX_TEXT = 2**20
 
 def write_json(answer: Answer, max_bytes: int) -> list[Piece]:
     """The answer as JSON, the numbers of large tensors in pieces of their own. Raises LimitExceeded, or MemoryError."""
-    if answer.text is not None:
-        check_size(len(answer.text), max_bytes, "Ask for less.")
-        return [answer.text]
     leaves = _Leaves(answer.encoding)
     try:
         text = orjson.dumps(answer.document, default=leaves.write)

@@ -153,29 +153,31 @@ class _References:
 
 def write_safetensors(answer: Answer, max_bytes: int) -> list[Piece]:
     """The answer as a file, its tensors under the places that they have in it. Raises LimitExceeded."""
-    tensors: dict[str, tuple[Tensor, Stored]] = {}
-    document = _without_tensors(answer.document, "", tensors)
-    by_need = sorted(tensors.items(), key=lambda item: item[1][0].dtype != torch.complex128)  # which needs 16 bytes
-    pieces = write({RESULT: orjson.dumps(document).decode()}, {key: stored for key, (_, stored) in by_need})
+    tensors: dict[str, Tensor] = {}
+    document = without_tensors(answer.document, tensors)
+    by_need = sorted(tensors, key=lambda key: tensors[key].dtype != torch.complex128)  # which needs 16 bytes
+    stored = {key: stored_of(tensors[key]) for key in by_need}
+    pieces = write({RESULT: orjson.dumps(document).decode()}, stored)
     check_size(sum(map(len, pieces)), max_bytes, "Ask for less.")
     return pieces
 
 
-def _without_tensors(value: Any, at: str, tensors: dict[str, tuple[Tensor, Stored]]) -> Any:
+def without_tensors(value: Any, tensors: dict[str, Tensor], at: str = "") -> Any:
+    """The document with references to the tensors, which are put under their places in it, in its order."""
     if isinstance(value, Tensor):
-        dense = dense_of(value)
-        tensors[at] = dense, _stored(dense)
+        tensors[at] = dense = dense_of(value)
         return {"dtype": DTYPE_NAMES[dense.dtype], "shape": list(dense.shape), "tensor": at}
     if isinstance(value, Later):
         return value.make()
     if isinstance(value, Mapping):
-        return {name: _without_tensors(item, f"{at}/{name}" if at else name, tensors) for name, item in value.items()}
+        return {name: without_tensors(item, tensors, f"{at}/{name}" if at else name) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_tensors(item, f"{at}/{index}", tensors) for index, item in enumerate(value)]
+        return [without_tensors(item, tensors, f"{at}/{index}") for index, item in enumerate(value)]
     return value
 
 
-def _stored(dense: Tensor) -> Stored:
+def stored_of(dense: Tensor) -> Stored:
+    """A tensor in C order as it stands in a file, not copied."""
     if dense.dtype == torch.complex128:
         dense = torch.view_as_real(dense)
     return Stored(STORED_NAMES[dense.dtype], tuple(dense.shape), to_raw(dense))

@@ -35,3 +35,13 @@ def to_raw(dense: Tensor) -> memoryview:
     flat = dense.as_strided((dense.numel(),), (1,))  # the strides of a single element may be anything
     array: Any = flat.view(torch.uint8).numpy()
     return memoryview(array)
+
+
+def rows_of(dense: Tensor, axis: tuple[int, ...]) -> list[memoryview]:
+    """The bytes of each row along a leading axis of this length, or of the whole tensor; in C order, not copied."""
+    raw = to_raw(dense)
+    if not axis:
+        return [raw]
+    [count] = axis
+    size = len(raw) // count
+    return [raw[at * size : (at + 1) * size] for at in range(count)]

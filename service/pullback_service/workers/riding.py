@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pullback_service.forms import PLAIN
+from pullback_schemas.safetensors import head_of
+from pullback_service.forms import PLAIN, Coding, Form
 from pullback_service.workers.base import Call, Reply
 
 MOST_TOGETHER = 64
@@ -14,8 +15,8 @@ OPERATION = "backward"
 class Company:
     """What workers said of the graphs that they know.
 
-    A graph is told by the bytes before the inputs, which nobody here understands: the worker finds out what really
-    belongs together, and answers everything else one after the other.
+    A graph is told by the bytes before the inputs, or before the data of a file, which nobody here understands: the
+    worker finds out what really belongs together, and answers everything else one after the other.
     """
 
     def __init__(self) -> None:
@@ -39,8 +40,15 @@ class Company:
 
 def graph_part(call: Call) -> bytes | None:
     """What calls of the same graph begin with; None for a call that goes alone."""
-    body = call.body
-    if call.operation != OPERATION or call.forms is not PLAIN or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
+    body, forms = call.body, call.forms
+    if call.operation != OPERATION or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
         return None
-    end = body.rfind(b'"inputs"')
-    return body[:end] if 0 <= body.find(b'"graph"') < end else None
+    if forms is PLAIN:
+        return _before_inputs(body)
+    part = head_of(body) if forms.sent is Form.SAFETENSORS else _before_inputs(body)
+    return None if part is None or forms.coding is not Coding.IDENTITY else bytes([forms.pack()]) + part
+
+
+def _before_inputs(text: bytes) -> bytes | None:
+    end = text.rfind(b'"inputs"')
+    return text[:end] if 0 <= text.find(b'"graph"') < end else None

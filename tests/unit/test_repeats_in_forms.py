@@ -1,0 +1,282 @@
+"""Requests that come again in base64 and in files: known and answered together as those in numbers are."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pullback_schemas.safetensors import Stored, head_of, write
+from pullback_schemas.safetensors import read as read_file
+from pullback_service.engine import Engine, build_engine
+from pullback_service.forms import PLAIN, Form, Forms
+from pullback_service.program.types import DTYPE_NAMES, DTYPES
+from pullback_service.protocols.native_safetensors import STORED_DTYPES, STORED_NAMES
+from pullback_service.protocols.raw import from_raw, to_raw
+from pullback_service.settings import Settings
+from pullback_service.workers.base import NEEDS_ROOM, Call, Reply
+
+LESSONS = 4
+"""Requests after which a graph is known, if it can be."""
+
+IN_BYTES = ["base64", "file"]
+FORMS = ["numbers", *IN_BYTES]
+SQUARE = torch.tensor([[1.0, -2.0], [3.0, 4.5]], dtype=torch.float64)
+MEDIA = {"numbers": Form.JSON, "base64": Form.JSON, "file": Form.SAFETENSORS}
+
+
+def new_engine() -> Engine:
+    made = build_engine(Settings(worker_kind="inline"))
+    made.settle(threads=1, is_alone=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return new_engine()
+
+
+def in_form(
+    sent: str, wanted: str, graph: Any, inputs: dict[str, Tensor], vectors: dict[str, Tensor], **more: Any
+) -> Call:
+    """A request for gradients, its tensors and those of its answer in these forms."""
+    stored: dict[str, Stored] = {}
+
+    def put(key: str, tensor: Tensor) -> dict[str, Any]:
+        if sent == "numbers":
+            return {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data": tensor.tolist()}
+        raw = bytes(to_raw(tensor.contiguous()))
+        if sent == "file":
+            stored[key] = Stored(STORED_NAMES[tensor.dtype], tuple(tensor.shape), raw)
+            return {"tensor": key}
+        shown = {"dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "encoding": "base64"}
+        return {**shown, "data": base64.b64encode(raw).decode()}
+
+    body = {
+        "graph": graph,
+        "inputs": {name: put(f"i{name}", tensor) for name, tensor in inputs.items()},
+        "grad_tensors": {name: put(f"v{name}", tensor) for name, tensor in vectors.items()},
+        **({"encoding": "base64"} if wanted == "base64" else {}),
+        **more,
+    }
+    return as_call(body, stored, sent, wanted)
+
+
+def as_call(body: dict[str, Any], stored: dict[str, Stored], sent: str, wanted: str = "numbers") -> Call:
+    text = json.dumps(body)
+    data = b"".join(write({"request": text}, stored)) if sent == "file" else text.encode()
+    forms = Forms(MEDIA[sent], MEDIA[wanted])
+    return Call("backward", data, forms=PLAIN if forms == PLAIN else forms)
+
+
+def document(reply: Reply, wanted: str = "numbers") -> Any:
+    answer = json.loads(read_file(reply.body)[0]["result"] if wanted == "file" and reply.status == 200 else reply.body)
+    assert reply.status == 200, answer
+    return answer
+
+
+def found_in(reply: Reply, wanted: str) -> dict[str, dict[str, Tensor]]:
+    """Outputs and gradients by name."""
+    answer = document(reply, wanted)
+    stored = read_file(reply.body)[1] if wanted == "file" else {}
+
+    def read(value: dict[str, Any]) -> Tensor:
+        if "tensor" in value:
+            dtype, shape, data = stored.pop(value["tensor"])
+            assert (STORED_DTYPES[dtype], list(shape)) == (DTYPES[value["dtype"]], value["shape"])
+            return from_raw(data, STORED_DTYPES[dtype], shape)
+        if "encoding" in value:
+            return from_raw(base64.b64decode(value["data"], validate=True), DTYPES[value["dtype"]], value["shape"])
+        return torch.tensor(value["data"], dtype=DTYPES[value["dtype"]]).reshape(value["shape"])
+
+    found = {field: {name: read(value) for name, value in answer[field].items()} for field in ("outputs", "gradients")}
+    assert not stored
+    return found
+
+
+def repeat(engine: Engine, asked: Call) -> Reply:
+    """The reply to a request that has come often."""
+    for _ in range(LESSONS):
+        engine.answer(asked)
+        engine.practise()
+    return engine.answer(asked)
+
+
+def same(told: Reply, expected: Reply) -> bool:
+    """Whether two answers say the same, but for how they were come by."""
+    if (told.status, expected.status) != (200, 200):
+        return (told.status, told.body) == (expected.status, expected.body)
+    return {**document(told), "meta": None} == {**document(expected), "meta": None}
+
+
+@pytest.mark.parametrize("wanted", FORMS)
+@pytest.mark.parametrize("sent", FORMS)
+def test_requests_in_every_form_are_learnt_and_answered_together(engine, sent, wanted):
+    def asked(k: int) -> Call:
+        return in_form(sent, wanted, "y = relu(x * x)", {"x": SQUARE + k}, {"y": SQUARE * k})
+
+    assert repeat(engine, asked(1)).rides
+    numbers = [2, 1, 2, 3, 4, 5]
+    replies = [engine.answer(asked(numbers[0])), *engine.answer_all([asked(k) for k in numbers[1:]])]
+    assert [document(reply, wanted)["meta"].get("together") for reply in replies] == [None, *[5] * 5]
+    for k, reply in zip(numbers, replies, strict=True):
+        x = (SQUARE + k).requires_grad_()
+        y = torch.relu(x * x)
+        (gradient,) = torch.autograd.grad(y, x, SQUARE * k)
+        expected = {"outputs": {"y": y.detach()}, "gradients": {"x": gradient}}
+        torch.testing.assert_close(found_in(reply, wanted), expected, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("wanted", IN_BYTES)
+@pytest.mark.parametrize("sent", IN_BYTES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_bytes_of_every_dtype_are_repeats_to_the_bit(engine, dtype, sent, wanted):
+    def x_of(k: int) -> Tensor:
+        return (torch.arange(6).reshape(2, 3) / 8 + k).to(DTYPES[dtype])
+
+    def asked(k: int) -> Call:
+        return in_form(sent, wanted, "y = x * x", {"x": x_of(k)}, {"y": torch.ones_like(x_of(k))})
+
+    assert repeat(engine, asked(0)).rides
+    for k, reply in enumerate(engine.answer_all([asked(k) for k in range(4)])):
+        x = x_of(k)
+        expected = {"outputs": {"y": x * x}, "gradients": {"x": x + x}}
+        torch.testing.assert_close(found_in(reply, wanted), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wanted", FORMS)
+@pytest.mark.parametrize("sent", IN_BYTES)
+def test_tensors_of_several_dtypes_keep_their_places_in_every_form(engine, sent, wanted):
+    """In a file, those whose elements are larger come first. The last input is one that nothing depends on."""
+    graph = "x; k; b; w; u; y = where(b, x * k, w.sum() * x); z = w * 2.0; return y, z"
+
+    def given(k: int) -> dict[str, Tensor]:
+        return {
+            "x": torch.tensor([1.5, k]),
+            "k": torch.tensor([k, 2 * k], dtype=torch.int32),
+            "b": torch.tensor([True, False]),
+            "w": torch.tensor([k, 0.5], dtype=torch.float64),
+            "u": torch.tensor([[k]], dtype=torch.float64),
+        }
+
+    def cotangents(k: int) -> dict[str, Tensor]:
+        return {"y": torch.tensor([1.0, 2.0]), "z": torch.tensor([3.0, k], dtype=torch.float64)}
+
+    def asked(k: int) -> Call:
+        return in_form(sent, wanted, graph, given(k), cotangents(k))
+
+    assert repeat(engine, asked(1)).rides
+    for k, reply in enumerate(engine.answer_all([asked(k) for k in range(4)])):
+        x, w = given(k)["x"].requires_grad_(), given(k)["w"].requires_grad_()
+        y, z = torch.where(given(k)["b"], x * given(k)["k"], w.sum() * x), w * 2.0
+        of_x, of_w = torch.autograd.grad([y, z], [x, w], list(cotangents(k).values()))
+        expected = {
+            "outputs": {"y": y.detach(), "z": z.detach()},
+            "gradients": {"x": of_x, "w": of_w, "u": torch.zeros(1, 1, dtype=torch.float64)},
+        }
+        torch.testing.assert_close(found_in(reply, wanted), expected)
+
+
+@pytest.mark.parametrize("wanted", FORMS)
+@pytest.mark.parametrize("sent", IN_BYTES)
+@pytest.mark.parametrize("odd", [(math.nan, 2.0), (math.inf, 1.0), (-math.inf, 0.0)])
+def test_numbers_that_are_not_finite_are_answered_alone(engine, sent, wanted, odd):
+    def asked(*x: float) -> Call:
+        given = torch.tensor(x, dtype=torch.float64)
+        return in_form(sent, wanted, "y = x * x", {"x": given}, {"y": torch.ones_like(given)})
+
+    assert repeat(engine, asked(1, 2)).rides
+    replies = engine.answer_all([asked(3, 4), asked(*odd), asked(5, 6)])
+    assert [reply.status for reply in replies] == [200, NEEDS_ROOM, 200]
+    reply = engine.answer(asked(*odd))
+    if wanted == "numbers":
+        assert document(reply)["outputs"]["y"]["data"] == ["NaN" if math.isnan(odd[0]) else "Infinity", odd[1] ** 2]
+    else:
+        y = found_in(reply, wanted)["outputs"]["y"]
+        torch.testing.assert_close(y, torch.tensor(odd, dtype=torch.float64) ** 2, equal_nan=True)
+
+
+SCALED = {
+    "inputs": {"x": {}},
+    "constants": {"c": {"tensor": "c"}},
+    "nodes": [{"id": "y", "op": "mul", "args": ["$x", "$c"]}],
+}
+
+
+def scaled(given: str, **numbers: float) -> Call:
+    """A request whose constant is the tensor `c` of its file, and whose input is the one that is called `given`."""
+    stored = {key: Stored("F64", (1,), struct.pack("<d", value)) for key, value in numbers.items()}
+    body = {"graph": SCALED, "inputs": {"x": {"tensor": given}}, "grad_tensors": {"y": {"tensor": "v"}}}
+    return as_call(body, stored, "file")
+
+
+def test_constants_of_a_file_are_none_of_the_numbers_that_may_differ(engine):
+    assert repeat(engine, scaled("x", x=2, v=1, c=3)).rides
+    others = [{"x": 2, "v": 1, "c": 3}, {"x": 2, "v": 1, "c": 5}, {"x": 4, "v": 1, "c": 3}]
+    replies = engine.answer_all([scaled("x", **other) for other in others])
+    assert [reply.status for reply in replies] == [200, NEEDS_ROOM, 200]
+    assert [document(replies[k])["outputs"]["y"]["data"] for k in (0, 2)] == [[6], [12]]
+    assert document(engine.answer(scaled("x", **others[1])))["outputs"]["y"]["data"] == [10]
+
+
+def test_a_tensor_of_a_file_that_is_an_input_and_a_constant_is_both_in_every_request(engine):
+    repeat(engine, scaled("c", v=1, c=2))
+    for c in (2.0, 3.0):
+        answer = document(engine.answer(scaled("c", v=1, c=c)))
+        assert (answer["outputs"]["y"]["data"], answer["gradients"]["x"]["data"]) == ([c * c], [c])
+
+
+SPOILT = {
+    "shorter": lambda file: file[:-1],
+    "longer": lambda file: file + b"\0",
+    "a boolean that is 2": lambda file: file[:-1] + b"\2",
+    "no data": head_of,
+    "no head": lambda file: file[:4],
+    "a head that does not end": lambda file: b"\xff" * 8 + file[8:],
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_file_that_is_wrong_gets_the_same_answer_whatever_came_before(engine, how):
+    inputs = {"b": torch.tensor([True, False]), "x": torch.tensor([1.0, 2.0])}
+    right = in_form("file", "numbers", "b; y = where(b, x, x * x)", inputs, {"y": torch.ones(2)})
+    wrong = right._replace(body=SPOILT[how](right.body))
+    assert repeat(engine, right).rides
+    told = engine.answer(wrong)
+    assert told.status >= 400
+    assert same(told, new_engine().answer(wrong))
+    assert [reply.status for reply in engine.answer_all([right, wrong, right])] == [200, NEEDS_ROOM, 200]
+
+
+@pytest.mark.parametrize(
+    "data", ["AAAA", "AAAAAAAA8D8", "AAAAAAAA8D8==", "AAAAAAAA8D8=AA==", "AAAAAAAA-D8=", "1.5", "", 1.5, [1.5]]
+)
+def test_base64_that_is_wrong_gets_the_same_answer_whatever_came_before(engine, data):
+    def asked(data: Any) -> Call:
+        x = {"dtype": "float64", "shape": [], "encoding": "base64", "data": data}
+        return as_call({"graph": "y = x * x", "inputs": {"x": x}}, {}, "base64")
+
+    right, wrong = asked("AAAAAAAA8D8="), asked(data)
+    assert repeat(engine, right).rides
+    told = engine.answer(wrong)
+    assert told.status >= 400
+    assert same(told, new_engine().answer(wrong))
+    assert [reply.status for reply in engine.answer_all([right, wrong, right])] == [200, NEEDS_ROOM, 200]
+
+
+@pytest.mark.parametrize("data", ["1.5", "15", "NaN", "Infinity", "abcd"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64"])
+def test_a_string_where_numbers_were_gets_the_same_answer_whatever_came_before(engine, dtype, data):
+    def asked(data: Any) -> Call:
+        inputs = {"k": {"dtype": dtype, "shape": [], "data": data}, "x": 2.0}
+        return as_call({"graph": "y = where(k > 0, x, x * x)", "inputs": inputs, "wrt": ["x"]}, {}, "numbers")
+
+    assert repeat(engine, asked(1)).rides
+    assert same(engine.answer(asked(data)), new_engine().answer(asked(data)))
+    assert engine.answer_all([asked(1), asked(data), asked(1)])[1].status == NEEDS_ROOM
