@@ -26,12 +26,12 @@ class Row:
 
 ROWS = (
     Row("Pullback, JSON", "pullback", forms.pullback_json, ("small", "large", "beside")),
-    Row("Pullback, base64", "pullback", forms.pullback_base64, ("large",)),
+    Row("Pullback, base64", "pullback", forms.pullback_base64, ("small", "large")),
     Row("Pullback, base64, gradient alone", "pullback", forms.pullback_base64_gradient, ("large",)),
-    Row("Pullback, safetensors", "pullback", forms.pullback_safetensors, ("large", "bulk")),
+    Row("Pullback, safetensors", "pullback", forms.pullback_safetensors, ("small", "large", "bulk")),
     Row("UM-Bridge, JSON", "umbridge", forms.umbridge, ("small", "large")),
     Row("Tesseract, JSON", "tesseract", forms.tesseract_json, ("small", "large")),
-    Row("Tesseract, base64", "tesseract", forms.tesseract_base64, ("large",)),
+    Row("Tesseract, base64", "tesseract", forms.tesseract_base64, ("small", "large")),
     Row("Tesseract's torch recipe, JSON", "tesseract, recipe", forms.tesseract_json, ("small",)),
     Row("naive FastAPI, JSON", "naive", forms.naive, ("small", "large")),
     Row("FastAPI, echo", "echo", forms.echo_json, ("small",)),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+import numpy as np
+import pytest
+import safetensors.numpy
 
 CLIENTS, EACH, KILLS = 48, 30, 16
 GRAPH = "y = relu(x * x)"
+FILE = "application/vnd.safetensors"
 LESSONS = 6
 SHOWN_IN_S = 20
 SQUARINGS = [f"a{k} = a{k - 1} @ a0" for k in range(1, 40)]
@@ -31,7 +37,23 @@ async def ask(client: httpx.AsyncClient, number: int, **more: Any) -> Any:
     return answer["meta"]
 
 
-def behind_another(url: str, **more: Any) -> list[Any]:
+async def ask_in_file(client: httpx.AsyncClient, number: int) -> Any:
+    k = 1 + number / 7
+    request = {"graph": GRAPH, "inputs": {"x": {"tensor": "x"}}, "grad_tensors": {"y": {"tensor": "v"}}}
+    tensors = {"x": np.array([-1.0, k]), "v": np.array([1.0, 0.5])}
+    content = safetensors.numpy.save(tensors, metadata={"request": json.dumps(request)})
+    response = await client.post("/v1/backward", content=content, headers={"content-type": FILE, "accept": FILE})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == FILE
+    found = safetensors.numpy.load(response.content)
+    assert found["outputs/y"].tolist() == [1.0, k * k]
+    assert found["gradients/x"].tolist() == [-2.0, 0.5 * k + 0.5 * k]
+    size = int.from_bytes(response.content[:8], "little")
+    header = json.loads(response.content[8 : 8 + size])
+    return json.loads(header["__metadata__"]["result"])["meta"]
+
+
+def behind_another(url: str, ask: Callable[..., Awaitable[Any]] = ask, **more: Any) -> list[Any]:
     """The meta of answers to requests that all waited for the same worker, each of which was right."""
 
     async def run() -> list[Any]:
@@ -56,9 +78,10 @@ async def shown(client: httpx.AsyncClient, what: str, count: int) -> None:
             pass
 
 
-def test_requests_that_wait_for_a_worker_are_answered_together(own_service):
+@pytest.mark.parametrize("asked", [ask, ask_in_file])
+def test_requests_that_wait_for_a_worker_are_answered_together(own_service, asked):
     _, url = own_service(WORKERS="1")
-    assert [meta.get("together", 1) for meta in behind_another(url)] == [CLIENTS - 2] * (CLIENTS - 2)
+    assert [meta.get("together", 1) for meta in behind_another(url, asked)] == [CLIENTS - 2] * (CLIENTS - 2)
 
 
 def test_deterministic_requests_are_answered_alone(own_service):

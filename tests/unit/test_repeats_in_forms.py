@@ -212,7 +212,7 @@ SCALED = {
 def scaled(given: str, **numbers: float) -> Call:
     """A request whose constant is the tensor `c` of its file, and whose input is the one that is called `given`."""
     stored = {key: Stored("F64", (1,), struct.pack("<d", value)) for key, value in numbers.items()}
-    body = {"graph": SCALED, "inputs": {"x": {"tensor": given}}, "grad_tensors": {"y": {"tensor": "v"}}}
+    body = {"inputs": {"x": {"tensor": given}}, "grad_tensors": {"y": {"tensor": "v"}}, "graph": SCALED}
     return as_call(body, stored, "file")
 
 
