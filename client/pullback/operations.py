@@ -39,9 +39,11 @@ class Question(Generic[Model]):
     is_long: bool = False
 
 
-def forward(graph: GraphLike, inputs: Arrays, *, device: str = "auto", seed: int | None = None) -> Question[Forward]:
+def forward(
+    graph: GraphLike, inputs: Arrays, *, deterministic: bool = False, device: str = "auto", seed: int | None = None
+) -> Question[Forward]:
     """The values of the graph's outputs."""
-    return _derive("forward", Forward, graph, inputs, device=device, seed=seed)
+    return _derive("forward", Forward, graph, inputs, deterministic=deterministic, device=device, seed=seed)
 
 
 def backward(

@@ -52,10 +52,21 @@ class OperationRequest(WireModel):
     )
 
 
+Deterministic = Annotated[
+    bool,
+    Field(
+        description="never run together with other requests for the same graph, on which the last bits of the numbers "
+        "depend"
+    ),
+]
+
+
 class ForwardRequest(OperationRequest):
     """The values of a graph."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_RELU, _SQUARE]})
+
+    deterministic: Deterministic = False
 
 
 class CotangentRequest(OperationRequest):
@@ -115,11 +126,7 @@ class BackwardRequest(CotangentRequest):
         default=False, description="grad_tensors, and so the gradients, have one extra leading axis"
     )
     jacobian: bool | JacobianOptions = Field(default=False, description="also answer jacobians[output][input]")
-    deterministic: bool = Field(
-        default=False,
-        description="never run together with other requests for the same graph, on which the last bits of the numbers "
-        "depend",
-    )
+    deterministic: Deterministic = False
     outputs: bool = Field(
         default=True, description="also answer the outputs; false where they are known, since they may be large"
     )

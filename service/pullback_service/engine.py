@@ -74,7 +74,7 @@ class Engine:
     def _together(self, calls: Sequence[Call]) -> list[Reply]:
         """Replies to those calls that may be answered in one run."""
         replies = [Reply(NEEDS_ROOM, b"")] * len(calls)
-        if self._gpu is not None or any(call.operation != "backward" for call in calls):
+        if self._gpu is not None:
             return replies
         max_bytes = min(INLINE_BYTES, self._max_answer_bytes)
         try:
@@ -87,7 +87,7 @@ class Engine:
         return replies
 
     def _sent(self, call: Call) -> Sent:
-        return Sent(inflate(call.buffer(), call.forms.coding, self._max_body_bytes), call.forms)
+        return Sent(inflate(call.buffer(), call.forms.coding, self._max_body_bytes), call.forms, call.operation)
 
     def _written(self, answer: Answer, clock: Clock, form: Form) -> Reply:
         pieces = write_answer(answer, form, self._max_answer_bytes)

@@ -78,7 +78,15 @@ async def shown(client: httpx.AsyncClient, what: str, count: int) -> None:
             pass
 
 
-@pytest.mark.parametrize("asked", [ask, ask_in_file])
+async def ask_for_values(client: httpx.AsyncClient, number: int) -> Any:
+    k = 1 + number / 7
+    response = await client.post("/v1/forward", json={"graph": GRAPH, "inputs": {"x": [-1.0, k]}})
+    assert response.status_code == 200, response.text
+    assert response.json()["outputs"]["y"]["data"] == [1.0, k * k]
+    return response.json()["meta"]
+
+
+@pytest.mark.parametrize("asked", [ask, ask_in_file, ask_for_values])
 def test_requests_that_wait_for_a_worker_are_answered_together(own_service, asked):
     _, url = own_service(WORKERS="1")
     assert [meta.get("together", 1) for meta in behind_another(url, asked)] == [CLIENTS - 2] * (CLIENTS - 2)

@@ -45,7 +45,7 @@ def engine() -> Engine:
 def in_form(
     sent: str, wanted: str, graph: Any, inputs: dict[str, Tensor], vectors: dict[str, Tensor], **more: Any
 ) -> Call:
-    """A request for gradients, its tensors and those of its answer in these forms."""
+    """A request for gradients, or without vectors for values, its tensors and those of its answer in these forms."""
     stored: dict[str, Stored] = {}
 
     def put(key: str, tensor: Tensor) -> dict[str, Any]:
@@ -65,14 +65,18 @@ def in_form(
         **({"encoding": "base64"} if wanted == "base64" else {}),
         **more,
     }
-    return as_call(body, stored, sent, wanted)
+    if not vectors:
+        del body["grad_tensors"]
+    return as_call(body, stored, sent, wanted, "backward" if vectors else "forward")
 
 
-def as_call(body: dict[str, Any], stored: dict[str, Stored], sent: str, wanted: str = "numbers") -> Call:
+def as_call(
+    body: dict[str, Any], stored: dict[str, Stored], sent: str, wanted: str = "numbers", operation: str = "backward"
+) -> Call:
     text = json.dumps(body)
     data = b"".join(write({"request": text}, stored)) if sent == "file" else text.encode()
     forms = Forms(MEDIA[sent], MEDIA[wanted])
-    return Call("backward", data, forms=PLAIN if forms == PLAIN else forms)
+    return Call(operation, data, forms=PLAIN if forms == PLAIN else forms)
 
 
 def document(reply: Reply, wanted: str = "numbers") -> Any:
@@ -95,7 +99,8 @@ def found_in(reply: Reply, wanted: str) -> dict[str, dict[str, Tensor]]:
             return from_raw(base64.b64decode(value["data"], validate=True), DTYPES[value["dtype"]], value["shape"])
         return torch.tensor(value["data"], dtype=DTYPES[value["dtype"]]).reshape(value["shape"])
 
-    found = {field: {name: read(value) for name, value in answer[field].items()} for field in ("outputs", "gradients")}
+    fields = [field for field in ("outputs", "gradients") if field in answer]
+    found = {field: {name: read(value) for name, value in answer[field].items()} for field in fields}
     assert not stored
     return found
 
@@ -131,6 +136,39 @@ def test_requests_in_every_form_are_learnt_and_answered_together(engine, sent, w
         (gradient,) = torch.autograd.grad(y, x, SQUARE * k)
         expected = {"outputs": {"y": y.detach()}, "gradients": {"x": gradient}}
         torch.testing.assert_close(found_in(reply, wanted), expected, rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("wanted", FORMS)
+@pytest.mark.parametrize("sent", FORMS)
+def test_requests_for_values_alone_are_learnt_and_answered_together_too(engine, sent, wanted):
+    def asked(k: int, **more: Any) -> Call:
+        inputs = {"x": SQUARE + k, "n": torch.tensor(k, dtype=torch.int64)}
+        return in_form(sent, wanted, "y = relu(x * x); z = n * 2; return z, y", inputs, {}, **more)
+
+    assert repeat(engine, asked(1)).rides
+    numbers = [2, 1, 2, 3, 4, 5]
+    replies = [engine.answer(asked(numbers[0])), *engine.answer_all([asked(k) for k in numbers[1:]])]
+    assert [document(reply, wanted)["meta"].get("together") for reply in replies] == [None, *[5] * 5]
+    for k, reply in zip(numbers, replies, strict=True):
+        found = found_in(reply, wanted)
+        expected = {"y": torch.relu((SQUARE + k) ** 2), "z": torch.tensor(2 * k)}
+        torch.testing.assert_close(found, {"outputs": expected}, rtol=1e-15, atol=0)
+        meta = document(reply, wanted)["meta"]
+        assert (meta["mode"], meta["forward_count"], meta["backward_count"]) == ("forward", 1, 0)
+    assert not repeat(engine, asked(1, deterministic=True)).rides
+    assert engine.answer_all([asked(1, deterministic=True)] * 2)[0].status == NEEDS_ROOM
+
+
+def test_values_and_gradients_of_one_graph_are_not_taken_for_one_another(engine):
+    body = {"graph": "y = (x * x).sum()", "inputs": {"x": [3.0, 4.0]}}
+    forward, backward = (as_call(body, {}, "numbers", operation=name) for name in ("forward", "backward"))
+    assert repeat(engine, forward).rides
+    assert repeat(engine, backward).rides
+    for reply in engine.answer_all([forward, backward, forward, backward])[::2]:
+        assert same(reply, new_engine().answer(forward))
+        assert "gradients" not in document(reply)
+    assert document(engine.answer(backward))["gradients"]["x"]["data"] == [6, 8]
+    assert engine.answer(as_call(body | {"grad_tensors": [1]}, {}, "numbers", operation="forward")).status == 422
 
 
 @pytest.mark.parametrize("wanted", IN_BYTES)

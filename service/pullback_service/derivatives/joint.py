@@ -1,4 +1,4 @@
-"""A plan's forward and backward pass as one list of calls, for graphs that come again.
+"""A plan's forward and backward pass, if any, as one list of calls, for graphs that come again.
 
 It is recorded once and believed only after it has given autograd's very bits for several requests. It saves building
 and walking autograd's tape, which is most of what a small graph costs, and many requests go through it at once.
@@ -153,7 +153,8 @@ class Joint:
         recorder = Recorder(arguments)
         with recorder:
             point = run_forward(plan, given, Work("reverse"))
-            found = Pullback(point.outputs, point.leaves, Work("reverse"), keep=False).one(question.vectors)
+            pullback = Pullback(point.outputs, point.leaves, Work("reverse"), keep=False)
+            found = pullback.one(question.vectors) if plan.wrt else {}
         return recorder.tape([*point.outputs.values(), *found.values()])
 
     def _widened(self, arguments: Sequence[Tensor], count: int) -> tuple[Wide, list[Tensor | None]] | tuple[None, None]:
@@ -175,7 +176,7 @@ class Joint:
 
 def is_recordable(plan: Plan) -> bool:
     """Whether the calls that a run makes are the same for all numbers, as far as can be told beforehand."""
-    if not plan.is_static or not plan.wrt or plan.inferred.late or plan.inferred.elements > MAX_ELEMENTS:
+    if not plan.is_static or plan.inferred.late or plan.inferred.elements > MAX_ELEMENTS:
         return False
     is_real = not any(kind.is_complex() for value in plan.inferred.values for kind in tensors_in(value))
     return is_real and all(map(_is_recordable, plan.program.steps))

@@ -19,8 +19,8 @@ from pullback_service.operations.cotangents import run_for_cotangents
 from pullback_service.operations.evaluation import Document, Evaluation, using, values_of
 from pullback_service.operations.explanation import explain
 from pullback_service.operations.jacobian import JacobianChoice
-from pullback_service.operations.plain import Plain, is_plain, outputs_of
-from pullback_service.operations.repeats import answer_again, note
+from pullback_service.operations.plain import PlainBackward, is_plain, outputs_of
+from pullback_service.operations.repeats import answer_again, answer_first
 from pullback_service.program.plan import default_wrt
 from pullback_service.program.types import types_of
 from pullback_service.protocols.answer import Answer
@@ -34,10 +34,7 @@ def backward(library: Library, sent: Sent, clock: Clock) -> Answer:
         evaluation = Evaluation(request, library, clock)
         if not is_plain(request):
             return _with_more(evaluation)
-        plain = Plain(evaluation)
-        answer = plain.answer()
-        library.homework.append(partial(note, library, sent, plain))
-        return answer
+        return answer_first(library, sent, PlainBackward(evaluation))
 
     return answer_again(library, sent, clock) or using(BackwardRequest, sent, first)
 

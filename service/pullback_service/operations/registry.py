@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pullback_schemas.requests import (
-    ForwardRequest,
     GradcheckRequest,
     HessianRequest,
     HvpRequest,
@@ -21,7 +20,7 @@ from pullback_service.operations.jacobian import jacobian
 from pullback_service.operations.jvp import jvp
 
 OPERATIONS: dict[str, Operation] = {
-    "forward": evaluating(ForwardRequest, forward),
+    "forward": forward,
     "backward": backward,
     "jvp": evaluating(JvpRequest, jvp),
     "jacobian": evaluating(JacobianRequest, jacobian),

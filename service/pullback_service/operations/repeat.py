@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +11,9 @@ from torch import Tensor
 from pullback_schemas.problems import ProblemError, ProblemsError
 from pullback_service.clock import Clock
 from pullback_service.derivatives.joint import Joint, Question, Values
-from pullback_service.derivatives.vjp import settle_unused
 from pullback_service.forms import Form
 from pullback_service.library import Library
-from pullback_service.operations.plain import Plain, outputs_of
+from pullback_service.operations.plain import INPUTS, Plain
 from pullback_service.program.types import MAX_AXES
 from pullback_service.protocols.doors import template
 from pullback_service.protocols.native_safetensors import STORED_NAMES
@@ -41,23 +41,25 @@ class Repeat:
 
     """
 
-    def __init__(self, plain: Plain, question: Question, values: Values, holes: Sequence[Hole], wanted: Form) -> None:
+    def __init__(
+        self, plain: Plain[Any], question: Question, values: Values, holes: Sequence[Hole], wanted: Form
+    ) -> None:
         evaluation, request = plain.evaluation, plain.evaluation.request
         self.graph = evaluation.source.program.digest
         self._digest = evaluation.source.digest
         self._joint = plain.joint
+        self._phase = plain.phase
         self._is_sociable = not request.deterministic
         self._holes = holes
         self._arguments = self._joint.arguments(question)
         self._places = [_place(hole.path, self._joint) for hole in holes if hole.kind]
         self._implicit = {self._joint.place_of_vector(name) for name in question.vectors}.difference(self._places)
-        self._unwritten = 0 if request.outputs else len(values.outputs)
-        gradients = settle_unused(values.gradients, plain.leaves, request.unused)
-        self._unused = [
-            *[None] * (len(values.outputs) - self._unwritten),
-            *[None if values.gradients[name] is not None else gradients[name] for name in gradients],
-        ]
-        document = {**outputs_of(request, values.outputs), "gradients": gradients}
+        document = plain.document(values)
+        self._unwritten = 0 if "outputs" in document else len(values.outputs)
+        found = [*values.outputs.values(), *values.gradients.values()][self._unwritten :]
+        told = [tensor for field in document.values() for tensor in field.values()]
+        self._unused = [told if found is None else None for told, found in zip(told, found, strict=True)]
+        """Zeros, where they are told in place of what was not found."""
         meta = {**evaluation.meta(plain.work()), "plan_cached": True}
         alone, together = {**meta, "timings_ms": Gap()}, {**meta, "together": Gap(), "timings_ms": Gap()}
         self._alone = template({**document, "meta": alone}, wanted, request.encoding)
@@ -87,7 +89,7 @@ class Repeat:
         for place, tensor in zip(self._places, numbers, strict=True):
             arguments[place] = tensor
         results = self._joint.run(arguments)
-        clock.lap("forward_backward")
+        clock.lap(self._phase)
         return self._alone.fill(self._written(results), [_timings(clock)])[0]
 
     def answer_many(self, numbers: Numbers, count: int, clock: Clock) -> list[bytes | None] | None:
@@ -103,7 +105,7 @@ class Repeat:
         results = self._joint.run_many(arguments, count)
         if results is None:
             return None
-        clock.lap("forward_backward")
+        clock.lap(self._phase)
         axis = (count,)
         return self._together.fill(self._written(results, axis), [b"%d" % count, _timings(clock)], axis)
 
@@ -123,7 +125,7 @@ def is_written(tensor: Tensor | None, *, as_numbers: bool) -> bool:
 
 def _place(path: Path, joint: Joint) -> int:
     field, name = path[0], str(path[1])
-    return joint.place_of_input(name) if field == "inputs" else joint.place_of_vector(name)
+    return joint.place_of_input(name) if field == INPUTS else joint.place_of_vector(name)
 
 
 def _timings(clock: Clock) -> bytes:

@@ -7,29 +7,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from pullback_schemas.requests import BackwardRequest
 from pullback_schemas.tensors import Encoding, FullTensor
 from pullback_service.clock import Clock
 from pullback_service.derivatives.joint import Question
 from pullback_service.forms import Form
 from pullback_service.library import Library
-from pullback_service.operations.plain import Plain
+from pullback_service.operations.plain import INPUTS, Plain
 from pullback_service.operations.repeat import UNREADABLE, Numbers, Repeat, Texts, is_written
 from pullback_service.program.types import type_of
 from pullback_service.protocols.answer import Answer
 from pullback_service.protocols.doors import Sent, cut, holes_in
 from pullback_service.protocols.native_safetensors import FileTensor
-from pullback_service.protocols.pattern import Hole, Path
-
-TENSORS = (("inputs",), ("grad_tensors",))
-"""Where a request has tensors whose numbers may be others in the next one."""
+from pullback_service.protocols.pattern import Cut, Hole
 
 log = logging.getLogger(__name__)
 
 
-def note(library: Library, sent: Sent, plain: Plain) -> None:
+def answer_first(library: Library, sent: Sent, plain: Plain[Any]) -> Answer:
+    """The answer to a request of which more is known once it is sent. Raises what it raises."""
+    answer = plain.answer()
+    library.homework.append(partial(_note, library, sent, plain))
+    return answer
+
+
+def _note(library: Library, sent: Sent, plain: Plain[Any]) -> None:
     """Remember that what was found out about a request holds for all that differ in their numbers alone."""
     question, values = plain.question, plain.learnt
     if question is None or values is None:
@@ -43,52 +47,37 @@ def note(library: Library, sent: Sent, plain: Plain) -> None:
         return
     for hole in holes:
         _bind(hole, plain, question)
-    tensors = [hole.path[:2] for hole in holes if hole.kind]
-    if sorted(tensors) == sorted(_sent_tensors(plain)):
-        library.patterns[sent.forms.pack(), parts[0]] = Repeat(plain, question, values, holes, wanted)
+    if sorted(hole.path[:2] for hole in holes if hole.kind) == sorted(plain.sent):
+        library.patterns[_key(sent, parts)] = Repeat(plain, question, values, holes, wanted)
 
 
-def _bind(hole: Hole, plain: Plain, question: Question) -> None:
+def _bind(hole: Hole, plain: Plain[Any], question: Question) -> None:
     """Find out which tensor a hole holds the numbers of, if it is one that it can read."""
-    path = _named(hole.path, plain)
-    if path[:1] not in TENSORS or path[2:] not in ((), ("data",)):
+    path = plain.named(hole.path)
+    tensor, rest = path[:2], path[2:]
+    if tensor not in plain.sent or rest not in ((), ("data",)):
         return
-    tensors = question.inputs if path[0] == "inputs" else question.vectors
-    tensor = tensors.get(str(path[1]))
-    if tensor is not None and hole.reads(type_of(tensor), _encoding(hole.path, plain.evaluation.request)):
-        hole.path, hole.kind = path, type_of(tensor)
+    field, name = tensor
+    kind = type_of((question.inputs if field == INPUTS else question.vectors)[str(name)])
+    if hole.reads(kind, _encoding(plain.sent[tensor])):
+        hole.path, hole.kind = path, kind
 
 
-def _named(path: Path, plain: Plain) -> Path:
-    """The same with an output's name for the place in a list of grad_tensors."""
-    outputs = list(plain.evaluation.source.program.outputs)
-    if path[:1] != ("grad_tensors",) or not isinstance(plain.evaluation.request.grad_tensors, list):
-        return path
-    if len(path) == 1:  # all of the list: that of one tensor is read as the tensor is
-        return (*path, outputs[0]) if len(outputs) == 1 else path
-    return (path[0], outputs[int(path[1])], *path[2:])
-
-
-def _encoding(path: Path, request: BackwardRequest) -> Encoding | None:
-    """How the tensor of a request is written that is there; None for one of a file."""
-    value: Any = request.inputs if path[0] == "inputs" else request.grad_tensors
-    if len(path) > 1:
-        value = value[path[1]]
+def _encoding(value: Any) -> Encoding | None:
+    """How a tensor is written; None for one of a file."""
     if isinstance(value, FileTensor):
         return None
     return value.encoding if isinstance(value, FullTensor) else "nested"
 
 
-def _sent_tensors(plain: Plain) -> list[Path]:
-    """The tensors of a request, by field and name."""
-    inputs, vectors = plain.evaluation.request.inputs, plain.cotangents.names
-    return [*(("inputs", name) for name in inputs), *(("grad_tensors", name) for name in vectors)]
+def _key(sent: Sent, parts: Cut) -> tuple[str, int, tuple[bytes, ...]]:
+    return sent.operation, sent.forms.pack(), parts[0]
 
 
 def _find(library: Library, sent: Sent) -> tuple[Repeat, Texts] | None:
     """What is known of such a request, and the texts of its numbers."""
     parts = cut(sent) if library.patterns else None
-    repeat = None if parts is None else library.patterns.get((sent.forms.pack(), parts[0]))
+    repeat = None if parts is None else library.patterns.get(_key(sent, parts))
     return None if parts is None or repeat is None else (repeat, parts[1])
 
 

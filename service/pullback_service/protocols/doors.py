@@ -25,10 +25,11 @@ WRITERS: Final = {Form.JSON: write_json, Form.SAFETENSORS: write_safetensors}
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The bytes of a request, no longer compressed, and the forms that they and the answer have."""
+    """The bytes of a request, no longer compressed, the forms that they and the answer have, and what is asked for."""
 
     body: bytes | bytearray | memoryview
     forms: Forms = PLAIN
+    operation: str = ""
 
 
 def read_request(sent: Sent, *, fast: bool = False) -> Any:

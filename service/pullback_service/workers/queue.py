@@ -8,7 +8,7 @@ from itertools import islice
 
 from pullback_schemas.problems import Busy
 from pullback_service.workers.base import Call, Reply, Usage, ends
-from pullback_service.workers.riding import MOST_TOGETHER, graph_part
+from pullback_service.workers.riding import MOST_TOGETHER, Part, graph_part
 from pullback_service.workers.shared import SharedBytes
 
 
@@ -27,7 +27,7 @@ class Turn:
         self.usage = usage
         self.is_large = isinstance(call.body, SharedBytes)
         self.part = graph_part(call)
-        self.key: bytes | None = None
+        self.key: Part | None = None
         self.has_begun = False
         """Whether a worker has had it."""
         self.granted: asyncio.Future[list[Turn] | Reply] | None = None
@@ -62,7 +62,7 @@ class Lane:
 
     def __init__(self) -> None:
         self._callers: OrderedDict[str, dict[Turn, None]] = OrderedDict()
-        self._alike: dict[bytes, dict[Turn, None]] = {}
+        self._alike: dict[Part, dict[Turn, None]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._callers)

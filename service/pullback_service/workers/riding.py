@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pullback_schemas.safetensors import head_of
-from pullback_service.forms import PLAIN, Coding, Form
+from pullback_service.forms import Coding, Form
 from pullback_service.workers.base import Call, Reply
 
 MOST_TOGETHER = 64
 SMALL_BYTES = 2**12
 REMEMBERED = 1024
-OPERATION = "backward"
+OPERATIONS = ("forward", "backward")
+
+
+Part = tuple[str, int, bytes]
+"""What calls of one graph have in common: the operation, their forms, what they begin with."""
 
 
 class Company:
@@ -20,13 +24,13 @@ class Company:
     """
 
     def __init__(self) -> None:
-        self._welcome: dict[bytes, None] = {}
+        self._welcome: dict[Part, None] = {}
 
-    def is_welcome(self, part: bytes | None) -> bool:
+    def is_welcome(self, part: Part | None) -> bool:
         """Whether calls of this graph may be sent together."""
         return part in self._welcome
 
-    def learn(self, part: bytes | None, reply: Reply) -> None:
+    def learn(self, part: Part | None, reply: Reply) -> None:
         """What a worker says with its reply holds for the next calls of the same graph."""
         if part is None or reply.rides == (part in self._welcome):
             return
@@ -38,15 +42,13 @@ class Company:
             del self._welcome[part]
 
 
-def graph_part(call: Call) -> bytes | None:
-    """What calls of the same graph begin with; None for a call that goes alone."""
+def graph_part(call: Call) -> Part | None:
+    """What tells that calls are of the same graph; None for a call that goes alone."""
     body, forms = call.body, call.forms
-    if call.operation != OPERATION or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
+    if call.operation not in OPERATIONS or not isinstance(body, bytes) or len(body) > SMALL_BYTES:
         return None
-    if forms is PLAIN:
-        return _before_inputs(body)
-    part = head_of(body) if forms.sent is Form.SAFETENSORS else _before_inputs(body)
-    return None if part is None or forms.coding is not Coding.IDENTITY else bytes([forms.pack()]) + part
+    begin = head_of(body) if forms.sent is Form.SAFETENSORS else _before_inputs(body)
+    return None if begin is None or forms.coding is not Coding.IDENTITY else (call.operation, forms.pack(), begin)
 
 
 def _before_inputs(text: bytes) -> bytes | None:
