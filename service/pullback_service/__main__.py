@@ -87,7 +87,10 @@ def main() -> None:
     server = DrainingServer(config, workers, settings)
     server.run()
     if not server.started:
-        sys.exit(1)
+        sys.exit(
+            f"Nothing is served at {settings.host}:{settings.port}. If the address is in use, choose another with "
+            "PULLBACK_PORT, or make serve PORT=8001."
+        )
 
 
 def _told(error: ValidationError) -> list[str]:

@@ -68,6 +68,16 @@ def test_a_service_that_is_to_have_a_gpu_that_is_not_there_does_not_start_and_sa
     assert b"PULLBACK_DEVICES names cuda:999; what is there: cpu" in done.stderr
 
 
+def test_a_service_whose_address_is_in_use_says_how_to_choose_another(real_url):
+    settings = {"PULLBACK_PORT": str(httpx.URL(real_url).port)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pullback_service"], env={**os.environ, **settings}, capture_output=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert f"Nothing is served at 127.0.0.1:{settings['PULLBACK_PORT']}." in done.stderr.decode()
+    assert b"PULLBACK_PORT" in done.stderr.splitlines()[-1]
+
+
 def test_a_worker_killed_while_idle_is_replaced_and_nobody_notices(own_service, processes_of):
     pid, url = own_service()
     (worker,) = processes_of(pid, "worker", 1)
