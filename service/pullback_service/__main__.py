@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from ipaddress import ip_address
 from types import FrameType
@@ -85,7 +86,8 @@ def main() -> None:
         timeout_graceful_shutdown=math.ceil(settings.grace_s) + LAST_WORDS_S,
     )
     server = DrainingServer(config, workers, settings)
-    server.run()
+    with suppress(SystemExit):  # uvicorn ends so where it cannot listen, which it has told
+        server.run()
     if not server.started:
         sys.exit(
             f"Nothing is served at {settings.host}:{settings.port}. If the address is in use, choose another with "
