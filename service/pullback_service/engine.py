@@ -87,7 +87,8 @@ class Engine:
         return replies
 
     def _sent(self, call: Call) -> Sent:
-        return Sent(inflate(call.buffer(), call.forms.coding, self._max_body_bytes), call.forms, call.operation)
+        body = inflate(call.buffer(), call.forms.coding, self._max_body_bytes)
+        return Sent(call.operation, body, call.forms)
 
     def _written(self, answer: Answer, clock: Clock, form: Form) -> Reply:
         pieces = write_answer(answer, form, self._max_answer_bytes)

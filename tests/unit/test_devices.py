@@ -116,6 +116,25 @@ def test_an_answer_is_the_same_wherever_its_tensors_are(case, engine, elsewhere)
     assert found == expected
 
 
+class AsIfElsewhere(StandIn):
+    """A device whose tensors are the CPU's, but for its name."""
+
+    device = torch.device("cpu", 0)
+
+
+@pytest.mark.parametrize("case", ["values", "a gradient"])
+def test_what_is_learnt_of_requests_that_come_again_is_for_the_cpu_alone(case, engine):
+    operation, body = CASES[case]
+    asked = Call(operation, orjson.dumps(body))
+    beside = Engine(engine.library.limits, 2**30, AsIfElsewhere())  # type: ignore[arg-type]
+    for each in (engine, beside):
+        each.library.is_alone = True
+        for _ in range(6):
+            reply = each.answer(asked)
+            each.practise()
+        assert reply.rides == ("plan" not in reply.server_timing) == (each is engine)
+
+
 def test_the_sparse_cases_are_coloured(engine):
     for case in ("a sparse Jacobian", "a sparse Jacobian by an order"):
         operation, body = CASES[case]

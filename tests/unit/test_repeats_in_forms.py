@@ -113,6 +113,11 @@ def repeat(engine: Engine, asked: Call) -> Reply:
     return engine.answer(asked)
 
 
+def is_a_repeat(reply: Reply) -> bool:
+    """Whether nothing but numbers was read."""
+    return "plan" not in reply.server_timing
+
+
 def same(told: Reply, expected: Reply) -> bool:
     """Whether two answers say the same, but for how they were come by."""
     if (told.status, expected.status) != (200, 200):
@@ -181,9 +186,10 @@ def test_bytes_of_every_dtype_are_repeats_to_the_bit(engine, dtype, sent, wanted
     def asked(k: int) -> Call:
         return in_form(sent, wanted, "y = x * x", {"x": x_of(k)}, {"y": torch.ones_like(x_of(k))})
 
-    assert repeat(engine, asked(0)).rides
-    for k, reply in enumerate(engine.answer_all([asked(k) for k in range(4)])):
-        x = x_of(k)
+    repeat(engine, asked(0))
+    for k in range(4):
+        reply, x = engine.answer(asked(k)), x_of(k)
+        assert is_a_repeat(reply)
         expected = {"outputs": {"y": x * x}, "gradients": {"x": x + x}}
         torch.testing.assert_close(found_in(reply, wanted), expected, rtol=0, atol=0)
 
@@ -238,6 +244,104 @@ def test_numbers_that_are_not_finite_are_answered_alone(engine, sent, wanted, od
     else:
         y = found_in(reply, wanted)["outputs"]["y"]
         torch.testing.assert_close(y, torch.tensor(odd, dtype=torch.float64) ** 2, equal_nan=True)
+
+
+HALVES = {
+    "y = x * a": ([0.01, 0.02], [1.5, 1e5]),
+    "y = x * a - x": ([100.0, 200.0], [1.5, 1.003]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("graph", HALVES)
+def test_half_precision_is_answered_alone_since_vmap_rounds_what_stands_beside_it(engine, graph, dtype):
+    numbers, scales = HALVES[graph]
+    x = torch.tensor(numbers, dtype=DTYPES[dtype])
+
+    def asked(scale: float) -> Call:
+        given = {"x": x, "a": torch.tensor(scale, dtype=torch.float64)}
+        return in_form("file", "file", graph, given, {"y": torch.ones_like(x)}, wrt=["x"])
+
+    assert not repeat(engine, asked(scales[0])).rides
+    assert {reply.status for reply in engine.answer_all([asked(scale) for scale in scales])} == {NEEDS_ROOM}
+    for scale in scales:
+        leaf, a = x.clone().requires_grad_(), torch.tensor(scale, dtype=torch.float64)
+        y = leaf * a if graph == "y = x * a" else leaf * a - leaf
+        (gradient,) = torch.autograd.grad(y, leaf, torch.ones_like(y))
+        reply = engine.answer(asked(scale))
+        assert is_a_repeat(reply)
+        expected = {"outputs": {"y": y.detach()}, "gradients": {"x": gradient}}
+        torch.testing.assert_close(found_in(reply, "file"), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wanted", FORMS)
+def test_of_many_answers_one_that_is_not_finite_is_given_alone(engine, wanted):
+    def asked(x: float) -> Call:
+        given = torch.tensor([x], dtype=torch.float64)
+        return in_form("file", wanted, "y = exp(x)", {"x": given}, {"y": torch.ones_like(given)})
+
+    assert repeat(engine, asked(1)).rides
+    replies = engine.answer_all([asked(0), asked(1000), asked(2)])
+    assert [reply.status for reply in replies] == [200, NEEDS_ROOM, 200]
+    for x, reply in ((0, replies[0]), (2, replies[2])):
+        assert float(found_in(reply, wanted)["outputs"]["y"]) == pytest.approx(math.exp(x), rel=1e-15)
+
+
+UNUSED = [
+    *[torch.zeros(2, dtype=dtype) for dtype in (torch.bfloat16, torch.float16, torch.float32)],
+    *[torch.zeros(shape, dtype=torch.float64) for shape in ([], [0], [0, 2], [2, 0, 3], [1] * 64)],
+]
+
+
+@pytest.mark.parametrize("wanted", FORMS)
+@pytest.mark.parametrize("sent", FORMS)
+@pytest.mark.parametrize("u", UNUSED, ids=lambda u: f"{u.dtype} of {list(u.shape)[:3]}")
+def test_zeros_for_what_no_output_depends_on_are_the_same_however_often_they_are_asked_for(engine, u, sent, wanted):
+    asked = in_form(sent, wanted, "x; u; y = x * x", {"x": torch.tensor(2.0), "u": u}, {"y": torch.ones(())})
+    replies = [new_engine().answer(asked), repeat(engine, asked), *engine.answer_all([asked, asked])]
+    expected = {"outputs": {"y": torch.tensor(4.0)}, "gradients": {"x": torch.tensor(4.0), "u": u}}
+    for reply in replies:
+        if reply.status != NEEDS_ROOM:
+            torch.testing.assert_close(found_in(reply, wanted), expected, rtol=0, atol=0)
+            first = document(replies[0], wanted)
+            assert {**document(reply, wanted), "meta": None} == {**first, "meta": None}
+
+
+def test_a_constant_by_the_name_of_tensor_hides_no_other_reference(engine):
+    constants = {"tensor": "NaN", "c": {"tensor": "k"}}
+    graph = {"inputs": {"x": {}}, "constants": constants, "nodes": SCALED["nodes"]}
+
+    def asked(k: float) -> Call:
+        body = {"inputs": {"x": {"tensor": "k"}}, "graph": graph}
+        return as_call(body, {"k": Stored("F64", (1,), struct.pack("<d", k))}, "file", operation="forward")
+
+    repeat(engine, asked(2))
+    assert document(engine.answer(asked(3)))["outputs"]["y"]["data"] == [9]
+
+
+@pytest.mark.parametrize("constant", [{"tensor": "k"}, 2.0])
+def test_nothing_may_follow_the_data_of_a_file_without_inputs(engine, constant):
+    graph = {"inputs": {}, "constants": {"c": constant}, "nodes": [{"id": "y", "op": "mul", "args": ["$c", "$c"]}]}
+    stored = {"k": Stored("F64", (1,), struct.pack("<d", 2))} if constant != 2.0 else {}
+    asked = as_call({"graph": graph, "inputs": {}}, stored, "file", operation="forward")
+    repeat(engine, asked)
+    wrong = asked._replace(body=asked.body + b"\0")
+    assert engine.answer(wrong).status == 400
+    assert same(engine.answer(wrong), new_engine().answer(wrong))
+
+
+@pytest.mark.parametrize("space", ["\x0b", "\x0c", "\u00a0", " ", "\n\t\r "])
+@pytest.mark.parametrize("data", ['"AAAAAAAA8D8="', "1.5", "[1.5]"])
+def test_only_what_json_calls_space_may_stand_before_numbers(engine, data, space):
+    encoding = '"encoding": "base64", "shape": [], ' if '"' in data else ""
+
+    def asked(space: str) -> Call:
+        x = f'{{"dtype": "float64", {encoding}"data":{space}{data}}}'
+        return Call("backward", f'{{"graph": "y = x.sum()", "inputs": {{"x": {x}}}}}'.encode())
+
+    assert repeat(engine, asked("")).rides
+    assert same(engine.answer(asked(space)), new_engine().answer(asked(space)))
+    assert engine.answer(asked(space)).status == (200 if space.isascii() and space.strip(" \t\r\n") == "" else 400)
 
 
 SCALED = {

@@ -34,6 +34,8 @@ AGREEMENTS = 3
 ROUNDING = 64
 """How many units in the last place, of the largest entry, the results of a run of many may differ from single ones."""
 
+HALVES = frozenset({torch.float16, torch.bfloat16})
+
 PACKETS = frozenset(
     {
         *("addmm", "bmm", "dot", "linear", "matmul", "mm", "mv", "outer"),
@@ -183,8 +185,14 @@ def is_recordable(plan: Plan) -> bool:
 
 
 def _takes_many(plan: Plan) -> bool:
-    """Whether vmap is right, and no number infinite: what some kernels make of one depends on its place in a tensor."""
-    return not wrong_batching_rules(plan) and all(map(_is_finite, plan.program.constants.values()))
+    """Whether vmap is right.
+
+    It is not for half precision: a number of another dtype beside such tensors is rounded to theirs under vmap, and not
+    without. And no number is infinite: what some kernels make of one depends on its place in a tensor.
+    """
+    values = [tensor for value in plan.inferred.values for tensor in tensors_in(value)]
+    has_halves = any(tensor.dtype in HALVES for tensor in values)
+    return not has_halves and not wrong_batching_rules(plan) and all(map(_is_finite, plan.program.constants.values()))
 
 
 def _is_recordable(step: Step) -> bool:

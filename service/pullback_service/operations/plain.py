@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor
 
 from pullback_schemas.requests import BackwardRequest, ForwardRequest
+from pullback_schemas.results import Mode
 from pullback_service.derivatives.blame import naming_node
 from pullback_service.derivatives.joint import Question, Values
 from pullback_service.derivatives.run import argument_of, run_forward
@@ -18,6 +19,7 @@ from pullback_service.derivatives.vjp import Pullback, settle_unused
 from pullback_service.derivatives.work import Work
 from pullback_service.operations.cotangents import RequestCotangents
 from pullback_service.operations.evaluation import Document, Evaluation, values_of
+from pullback_service.program.placing import CPU
 from pullback_service.program.plan import Plan
 from pullback_service.program.types import types_of
 from pullback_service.protocols.answer import Answer
@@ -36,13 +38,17 @@ class Plain(ABC, Generic[Request]):
     `vectors` are its cotangents, where they are known.
     """
 
+    mode: ClassVar[Mode]
     phase: ClassVar[str]
     """What a run of what was learnt is called among the times of an answer."""
 
     def __init__(self, evaluation: Evaluation[Request], plan: Plan, vectors: Mapping[str, Tensor] | None) -> None:
         self.evaluation = evaluation
         self.plan = plan
-        self.question = None if vectors is None else Question(evaluation.inputs, vectors)
+        self.question: Question | None = None
+        """What is asked, where that is known and may be learnt: what is, is run on the CPU."""
+        if vectors is not None and evaluation.library.device == CPU:
+            self.question = Question(evaluation.inputs, vectors)
         self.joint = evaluation.source.joint_of(plan)
         self.learnt: Values | None = None
         """The answer's values, where what was learnt gave them."""
@@ -54,16 +60,16 @@ class Plain(ABC, Generic[Request]):
             try:
                 self.learnt = self.joint.answer(self.question)
                 self.evaluation.clock.lap(self.phase)
-                return self._told(self.learnt)
+                return self._told(self.learnt, self.work())
             except RuntimeError:  # a run as usual will tell which node
                 log.debug("what was learnt failed", exc_info=True)
-        values = self._run()
+        values = self._run(work := Work(self.mode))
         if self.question is not None and self.joint.wants_to_learn:
             self.evaluation.library.homework.append(partial(self.joint.learn, self.question, values))
-        return self._told(values)
+        return self._told(values, work)
 
-    def _told(self, values: Values) -> Answer:
-        return self.evaluation.answer(self.document(values), self.work())
+    def _told(self, values: Values, work: Work) -> Answer:
+        return self.evaluation.answer(self.document(values), work)
 
     @property
     def sent(self) -> dict[Path, Any]:
@@ -80,16 +86,17 @@ class Plain(ABC, Generic[Request]):
 
     @abstractmethod
     def work(self) -> Work:
-        """What is done for the answer."""
+        """What is done for an answer by what was learnt."""
 
     @abstractmethod
-    def _run(self) -> Values:
-        """The values as torch gives them."""
+    def _run(self, work: Work) -> Values:
+        """The values as torch gives them; `work` grows."""
 
 
 class PlainForward(Plain[ForwardRequest]):
     """A request for values."""
 
+    mode: ClassVar[Mode] = "forward"
     phase = "forward"
 
     def __init__(self, evaluation: Evaluation[ForwardRequest]) -> None:
@@ -101,12 +108,12 @@ class PlainForward(Plain[ForwardRequest]):
 
     def work(self) -> Work:
         """One forward run."""
-        return Work("forward", forward_count=1)
+        return Work(self.mode, forward_count=1)
 
-    def _run(self) -> Values:
+    def _run(self, work: Work) -> Values:
         evaluation = self.evaluation
         with evaluation.source.quoted():
-            point = run_forward(self.plan, evaluation.inputs, Work("forward"), evaluation.seed)
+            point = run_forward(self.plan, evaluation.inputs, work, evaluation.seed)
         evaluation.clock.lap("forward")
         return Values(values_of(point), {})
 
@@ -114,6 +121,7 @@ class PlainForward(Plain[ForwardRequest]):
 class PlainBackward(Plain[BackwardRequest]):
     """A request for gradients. Raises the problems of its cotangents."""
 
+    mode: ClassVar[Mode] = "reverse"
     phase = "forward_backward"
 
     def __init__(self, evaluation: Evaluation[BackwardRequest]) -> None:
@@ -151,10 +159,10 @@ class PlainBackward(Plain[BackwardRequest]):
 
     def work(self) -> Work:
         """One run there and back."""
-        return Work("reverse", forward_count=1, backward_count=1)
+        return Work(self.mode, forward_count=1, backward_count=1)
 
-    def _run(self) -> Values:
-        evaluation, work = self.evaluation, Work("reverse")
+    def _run(self, work: Work) -> Values:
+        evaluation = self.evaluation
         with evaluation.source.quoted():
             point = run_forward(self.plan, evaluation.inputs, work, evaluation.seed)
         evaluation.clock.lap("forward")

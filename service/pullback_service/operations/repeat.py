@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pullback_schemas.problems import ProblemError, ProblemsError
 from pullback_service.clock import Clock
-from pullback_service.derivatives.joint import Joint, Question, Values
-from pullback_service.forms import Form
+from pullback_service.derivatives.joint import Question, Values
 from pullback_service.library import Library
-from pullback_service.operations.plain import INPUTS, Plain
-from pullback_service.program.types import MAX_AXES
-from pullback_service.protocols.doors import template
-from pullback_service.protocols.native_safetensors import STORED_NAMES
-from pullback_service.protocols.pattern import WITH_NUMPY, Gap, Hole, Path, Unusual
+from pullback_service.operations.plain import Plain
+from pullback_service.program.types import TensorType
+from pullback_service.protocols.pattern import ALONE, Axis, Gap, Hole, Template, Unusual
 
 Texts = list[bytes]
 """What stands in the holes of a request."""
@@ -29,6 +26,14 @@ UNREADABLE = (Unusual, ValueError, ProblemError, ProblemsError)
 """What reading numbers raises; the errors of parsers and numpy are ValueErrors."""
 
 
+class Blank(NamedTuple):
+    """Numbers of a request that may be others: where they are, those of which tensor, which argument of a run."""
+
+    hole: Hole
+    kind: TensorType
+    argument: int
+
+
 class Repeat:
     """How to read the numbers of such requests, what to ask, how the answers are written.
 
@@ -36,24 +41,33 @@ class Repeat:
         plain: the first of them.
         question: what it asked.
         values: what that was answered.
-        holes: where its numbers are.
-        wanted: the form of the answers.
+        blanks: its numbers.
+        fixed: where there is more that looked like numbers: it is what it was.
+        template: for the answers, of which it can write each tensor.
 
     """
 
     def __init__(
-        self, plain: Plain[Any], question: Question, values: Values, holes: Sequence[Hole], wanted: Form
+        self,
+        plain: Plain[Any],
+        question: Question,
+        values: Values,
+        blanks: Sequence[Blank],
+        fixed: Sequence[Hole],
+        template: type[Template],
     ) -> None:
-        evaluation, request = plain.evaluation, plain.evaluation.request
+        evaluation = plain.evaluation
+        self.is_broken = False
+        """Whether it has failed as it must not."""
         self.graph = evaluation.source.program.digest
         self._digest = evaluation.source.digest
         self._joint = plain.joint
         self._phase = plain.phase
-        self._is_sociable = not request.deterministic
-        self._holes = holes
+        self._is_sociable = not evaluation.request.deterministic
+        self._blanks, self._fixed = blanks, fixed
         self._arguments = self._joint.arguments(question)
-        self._places = [_place(hole.path, self._joint) for hole in holes if hole.kind]
-        self._implicit = {self._joint.place_of_vector(name) for name in question.vectors}.difference(self._places)
+        vectors = {self._joint.place_of_vector(name) for name in question.vectors}
+        self._implicit = vectors.difference(blank.argument for blank in blanks)
         document = plain.document(values)
         self._unwritten = 0 if "outputs" in document else len(values.outputs)
         found = [*values.outputs.values(), *values.gradients.values()][self._unwritten :]
@@ -62,8 +76,7 @@ class Repeat:
         """Zeros, where they are told in place of what was not found."""
         meta = {**evaluation.meta(plain.work()), "plan_cached": True}
         alone, together = {**meta, "timings_ms": Gap()}, {**meta, "together": Gap(), "timings_ms": Gap()}
-        self._alone = template({**document, "meta": alone}, wanted, request.encoding)
-        self._together = template({**document, "meta": together}, wanted, request.encoding)
+        self._alone, self._together = (template({**document, "meta": meta}) for meta in (alone, together))
 
     @property
     def may_join(self) -> bool:
@@ -75,19 +88,23 @@ class Repeat:
         library.admit(self._digest)
 
     def read(self, texts: Texts) -> Numbers:
-        """The numbers in the holes of a request. Raises what is UNREADABLE."""
-        return [numbers for hole in self._holes if (numbers := hole.read((texts[hole.column],), ())) is not None]
+        """The numbers of a request. Raises what is UNREADABLE."""
+        if not all(hole.is_same(texts[hole.column]) for hole in self._fixed):
+            raise Unusual
+        return [hole.read((texts[hole.column],), kind, ALONE) for hole, kind, _ in self._blanks]
 
     def read_many(self, requests: Sequence[Texts]) -> Numbers:
-        """Those of several requests, along one leading axis. Raises what is UNREADABLE."""
+        """Those of several requests, along one leading axis: all are finite. Raises what is UNREADABLE."""
         columns, axis = list(zip(*requests, strict=True)), (len(requests),)
-        return [numbers for hole in self._holes if (numbers := hole.read(columns[hole.column], axis)) is not None]
+        if not all(hole.is_same(text) for hole in self._fixed for text in columns[hole.column]):
+            raise Unusual
+        return [hole.read(columns[hole.column], kind, axis) for hole, kind, _ in self._blanks]
 
     def answer(self, numbers: Numbers, clock: Clock) -> bytes | None:
         """The answer to a single request; None if it cannot be written so. Raises whatever torch raises."""
         arguments = self._arguments.copy()
-        for place, tensor in zip(self._places, numbers, strict=True):
-            arguments[place] = tensor
+        for blank, tensor in zip(self._blanks, numbers, strict=True):
+            arguments[blank.argument] = tensor
         results = self._joint.run(arguments)
         clock.lap(self._phase)
         return self._alone.fill(self._written(results), [_timings(clock)])[0]
@@ -95,13 +112,13 @@ class Repeat:
     def answer_many(self, numbers: Numbers, count: int, clock: Clock) -> list[bytes | None] | None:
         """The answers to requests that go through one run; None if none does. Raises whatever torch raises.
 
-        The numbers are finite.
+        The numbers are such as `read_many` gives.
         """
         arguments = self._arguments.copy()
         for place in self._implicit:
             arguments[place] = torch.stack([arguments[place]] * count)
-        for place, column in zip(self._places, numbers, strict=True):
-            arguments[place] = column
+        for blank, column in zip(self._blanks, numbers, strict=True):
+            arguments[blank.argument] = column
         results = self._joint.run_many(arguments, count)
         if results is None:
             return None
@@ -109,23 +126,11 @@ class Repeat:
         axis = (count,)
         return self._together.fill(self._written(results, axis), [b"%d" % count, _timings(clock)], axis)
 
-    def _written(self, results: Sequence[Tensor | None], axis: tuple[int, ...] = ()) -> list[Tensor]:
+    def _written(self, results: Sequence[Tensor | None], axis: Axis = ALONE) -> list[Tensor]:
         """The tensors of an answer, in its order, or of several along a leading axis of that length."""
         found = zip(results[self._unwritten :], self._unused, strict=True)
         tensors = [result if zeros is None else zeros.expand(axis + zeros.shape) for result, zeros in found]
         return [tensor.contiguous() for tensor in tensors if tensor is not None]
-
-
-def is_written(tensor: Tensor | None, *, as_numbers: bool) -> bool:
-    """Whether many of it can be written as one."""
-    if tensor is None or not as_numbers:
-        return tensor is None or tensor.dtype in STORED_NAMES
-    return tensor.dtype in WITH_NUMPY and tensor.numel() > 0 and tensor.dim() < MAX_AXES
-
-
-def _place(path: Path, joint: Joint) -> int:
-    field, name = path[0], str(path[1])
-    return joint.place_of_input(name) if field == INPUTS else joint.place_of_vector(name)
 
 
 def _timings(clock: Clock) -> bytes:

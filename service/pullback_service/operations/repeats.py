@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 from pullback_schemas.tensors import Encoding, FullTensor
 from pullback_service.clock import Clock
 from pullback_service.derivatives.joint import Question
-from pullback_service.forms import Form
 from pullback_service.library import Library
 from pullback_service.operations.plain import INPUTS, Plain
-from pullback_service.operations.repeat import UNREADABLE, Numbers, Repeat, Texts, is_written
+from pullback_service.operations.repeat import UNREADABLE, Blank, Numbers, Repeat, Texts
 from pullback_service.program.types import type_of
 from pullback_service.protocols.answer import Answer
-from pullback_service.protocols.doors import Sent, cut, holes_in
+from pullback_service.protocols.doors import Sent, cut, holes_in, template
 from pullback_service.protocols.native_safetensors import FileTensor
-from pullback_service.protocols.pattern import Cut, Hole
+from pullback_service.protocols.pattern import Cut, Hole, Path
 
 log = logging.getLogger(__name__)
 
@@ -36,31 +35,33 @@ def answer_first(library: Library, sent: Sent, plain: Plain[Any]) -> Answer:
 def _note(library: Library, sent: Sent, plain: Plain[Any]) -> None:
     """Remember that what was found out about a request holds for all that differ in their numbers alone."""
     question, values = plain.question, plain.learnt
-    if question is None or values is None:
-        return
-    wanted, request = sent.forms.wanted, plain.evaluation.request
-    as_numbers = wanted is Form.JSON and request.encoding == "nested"
-    answered = (*values.outputs.values(), *values.gradients.values())
     parts = cut(sent)
-    holes = None if parts is None else holes_in(parts, sent.forms.sent)
-    if parts is None or holes is None or not all(is_written(tensor, as_numbers=as_numbers) for tensor in answered):
+    if question is None or values is None or parts is None:
         return
-    for hole in holes:
-        _bind(hole, plain, question)
-    if sorted(hole.path[:2] for hole in holes if hole.kind) == sorted(plain.sent):
-        library.patterns[_key(sent, parts)] = Repeat(plain, question, values, holes, wanted)
+    holes = holes_in(parts, sent.forms.sent)
+    writer = template(sent.forms.wanted, plain.evaluation.request.encoding)
+    told = [tensor for field in plain.document(values).values() for tensor in field.values() if tensor is not None]
+    if holes is None or not all(map(writer.writes, told)):
+        return
+    blanks = {hole: found for hole in holes if (found := _blank_of(hole, plain, question)) is not None}
+    if sorted(tensor for tensor, _ in blanks.values()) == sorted(plain.sent):
+        fixed = [hole for hole in holes if hole not in blanks]
+        numbers = [blank for _, blank in blanks.values()]
+        library.patterns[_key(sent, parts)] = Repeat(plain, question, values, numbers, fixed, writer)
 
 
-def _bind(hole: Hole, plain: Plain[Any], question: Question) -> None:
-    """Find out which tensor a hole holds the numbers of, if it is one that it can read."""
+def _blank_of(hole: Hole, plain: Plain[Any], question: Question) -> tuple[Path, Blank] | None:
+    """The tensor, by field and name, whose numbers a hole holds and can read, and how; None if there is none."""
     path = plain.named(hole.path)
     tensor, rest = path[:2], path[2:]
     if tensor not in plain.sent or rest not in ((), ("data",)):
-        return
-    field, name = tensor
-    kind = type_of((question.inputs if field == INPUTS else question.vectors)[str(name)])
-    if hole.reads(kind, _encoding(plain.sent[tensor])):
-        hole.path, hole.kind = path, kind
+        return None
+    is_input, name = tensor[0] == INPUTS, str(tensor[1])
+    kind = type_of((question.inputs if is_input else question.vectors)[name])
+    if hole.encoding != _encoding(plain.sent[tensor]) or kind.dtype not in hole.dtypes:
+        return None
+    argument = plain.joint.place_of_input(name) if is_input else plain.joint.place_of_vector(name)
+    return tensor, Blank(hole, kind, argument)
 
 
 def _encoding(value: Any) -> Encoding | None:
@@ -78,7 +79,7 @@ def _find(library: Library, sent: Sent) -> tuple[Repeat, Texts] | None:
     """What is known of such a request, and the texts of its numbers."""
     parts = cut(sent) if library.patterns else None
     repeat = None if parts is None else library.patterns.get(_key(sent, parts))
-    return None if parts is None or repeat is None else (repeat, parts[1])
+    return None if parts is None or repeat is None or repeat.is_broken else (repeat, parts[1])
 
 
 def answer_again(library: Library, sent: Sent, clock: Clock) -> Answer | None:
@@ -95,10 +96,16 @@ def answer_again(library: Library, sent: Sent, clock: Clock) -> Answer | None:
     clock.lap("decode")
     try:
         written = repeat.answer(numbers, clock)
-    except RuntimeError:  # autograd will tell which node
-        log.debug("what was learnt failed", exc_info=True)
+    except Exception as error:
+        _note_failure(repeat, error)
         return None
     return None if written is None else Answer({}, rides=repeat.may_join, written=written, graph=repeat.graph)
+
+
+def _note_failure(repeat: Repeat, error: Exception) -> None:
+    """The way of a first request will tell which node it was, or get an answer. What must not be is not tried again."""
+    repeat.is_broken = not isinstance(error, RuntimeError | MemoryError)
+    log.log(logging.WARNING if repeat.is_broken else logging.DEBUG, "what was learnt failed", exc_info=error)
 
 
 class Company(NamedTuple):
@@ -125,8 +132,8 @@ def answer_together(library: Library, requests: Sequence[Sent]) -> Iterator[Comp
         clock.lap("decode")
         try:
             answers = repeat.answer_many(numbers, len(readable), clock)
-        except RuntimeError:
-            log.debug("a run of many failed", exc_info=True)
+        except Exception as error:
+            _note_failure(repeat, error)
             continue
         if answers is not None:
             texts = {index: text for index, text in zip(readable, answers, strict=True) if text is not None}

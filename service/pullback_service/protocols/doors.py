@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from pullback_schemas.tensors import Encoding
 from pullback_service.forms import PLAIN, Coding, Form, Forms, Piece
-from pullback_service.protocols.answer import Answer, Json
+from pullback_service.protocols.answer import Answer
 from pullback_service.protocols.fast_json import read_fast
 from pullback_service.protocols.file_pattern import FileTemplate, cut_file, holes_in_file
-from pullback_service.protocols.json_pattern import JsonTemplate, cut_json, holes_in_json
+from pullback_service.protocols.json_pattern import Base64Template, NumbersTemplate, cut_json, holes_in_json
 from pullback_service.protocols.limits import check_size
 from pullback_service.protocols.native_json import write_json
 from pullback_service.protocols.native_safetensors import read_safetensors, write_safetensors
@@ -25,11 +25,11 @@ WRITERS: Final = {Form.JSON: write_json, Form.SAFETENSORS: write_safetensors}
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The bytes of a request, no longer compressed, the forms that they and the answer have, and what is asked for."""
+    """The operation, the bytes of the request, no longer compressed, and the forms that they and the answer have."""
 
+    operation: str
     body: bytes | bytearray | memoryview
     forms: Forms = PLAIN
-    operation: str = ""
 
 
 def read_request(sent: Sent, *, fast: bool = False) -> Any:
@@ -62,6 +62,8 @@ def holes_in(cut: Cut, form: Form) -> list[Hole] | None:
     return holes_in_file(cut) if form is Form.SAFETENSORS else holes_in_json(cut)
 
 
-def template(document: Json, form: Form, encoding: Encoding) -> Template:
-    """Answers as `write_answer` writes them, but for numbers and gaps."""
-    return FileTemplate(document) if form is Form.SAFETENSORS else JsonTemplate(document, encoding)
+def template(form: Form, encoding: Encoding) -> type[Template]:
+    """What writes answers as `write_answer` does, but for numbers and gaps."""
+    if form is Form.SAFETENSORS:
+        return FileTemplate
+    return Base64Template if encoding == "base64" else NumbersTemplate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -11,11 +11,27 @@ import orjson
 import torch
 from torch import Tensor
 
-from pullback_schemas.safetensors import LENGTH_BYTES, METADATA, head, head_of, lay_out
+from pullback_schemas.safetensors import LENGTH_BYTES, head, head_of, lay_out
 from pullback_service.protocols.answer import Json
 from pullback_service.protocols.native_json import GAP
-from pullback_service.protocols.native_safetensors import REQUEST, RESULT, stored_of, without_tensors
-from pullback_service.protocols.pattern import Cut, Gap, Hole, Path, Template, Unusual
+from pullback_service.protocols.native_safetensors import (
+    RESULT,
+    STORED_NAMES,
+    references_in,
+    stored_of,
+    without_tensors,
+)
+from pullback_service.protocols.pattern import (
+    ALONE,
+    Axis,
+    Cut,
+    Gap,
+    Hole,
+    Path,
+    Template,
+    many,
+    none_where_not_finite,
+)
 from pullback_service.protocols.raw import from_raw, rows_of
 
 GAP_IN_HEADER = re.compile(rb"(?<=:)\\u0000")
@@ -23,54 +39,37 @@ GAP_IN_HEADER = re.compile(rb"(?<=:)\\u0000")
 
 
 def cut_file(body: bytes) -> Cut | None:
-    """The head of a file, and its data; None if it has no head."""
+    """The head of a file and how much follows; and its data. None if it has no head."""
     skeleton = head_of(body)
-    return None if skeleton is None else ((skeleton,), [body[len(skeleton) :]])
-
-
-def holes_in_file(cut: Cut) -> list[Hole] | None:
-    """Each tensor of a file that was cut and is a right one; None if something of it cannot be read this way."""
-    [skeleton], [data] = cut
-    try:
-        header = orjson.loads(skeleton[LENGTH_BYTES:])
-        request = orjson.loads(header.pop(METADATA)[REQUEST])
-    except orjson.JSONDecodeError:
+    if skeleton is None:
         return None
-    paths: dict[str, list[Path]] = {key: [] for key in header}
-    for key, path in _references(request, ()):
-        paths.get(key, []).append(path)  # an argument of an operator may have that name, too
-    return [
-        InData(found[0] if len(found) == 1 else (), data, *header[key]["data_offsets"]) for key, found in paths.items()
-    ]
+    data = body[len(skeleton) :]
+    return (skeleton, b"%d" % len(data)), [data]
 
 
-def _references(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
-    """The keys that a request refers to, and where it does."""
-    if isinstance(value, dict) and isinstance(value.get("tensor"), str):
-        yield value["tensor"], path
-    elif isinstance(value, dict | list):
-        for place, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _references(item, (*path, place))
+def holes_in_file(cut: Cut) -> list[Hole]:
+    """Each tensor of a right file that was cut."""
+    (skeleton, _), [data] = cut
+    header = orjson.loads(skeleton[LENGTH_BYTES:])
+    found = references_in(skeleton + data)
+    return [InData(path, data, *header[key]["data_offsets"]) for key, path in found.items()]
 
 
 class InData(Hole):
-    """The bytes of a tensor, from one place in the data to another. What is referred to twice has no path."""
+    """The bytes of a tensor, from one place in the data to another."""
 
     encoding = None
+    dtypes = frozenset(STORED_NAMES)
 
     def __init__(self, path: Path, data: bytes, begin: int, end: int) -> None:
         super().__init__(0, path, data)
         self._begin, self._end = begin, end
 
-    def own(self, text: bytes) -> bytes:
-        """The tensor's bytes."""
+    def _own(self, text: bytes) -> bytes:
         return text[self._begin : self._end]
 
-    def read_all(self, texts: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        """The numbers, copied out of files that are as long as the first one."""
-        if any(len(text) != len(self._text) for text in texts):
-            raise Unusual
-        return from_raw(bytearray().join(map(self.own, texts)), dtype, shape)
+    def _read(self, texts: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        return from_raw(bytearray().join(map(self._own, texts)), dtype, shape)
 
 
 class FileTemplate(Template):
@@ -84,16 +83,23 @@ class FileTemplate(Template):
         self._order = [list(tensors).index(key) for key in order]
         """Which columns the data of a file are, one after the other."""
 
-    def fill(
-        self, columns: Sequence[Tensor], others: Sequence[bytes], axis: tuple[int, ...] = ()
-    ) -> list[bytes | None]:
-        """The answers."""
+    @staticmethod
+    def writes(tensor: Tensor) -> bool:
+        """Whatever has a name in files."""
+        return tensor.dtype in STORED_NAMES
+
+    def fill(self, columns: Sequence[Tensor], others: Sequence[bytes], axis: Axis = ALONE) -> list[bytes | None]:
+        """The answers; None for one of many that is not finite."""
         first, *ends = self._frames
         escaped = [other.replace(b'"', b'\\"') for other in others]
         begin = head(b"".join([first, *chain.from_iterable(zip(escaped, ends, strict=True))]))
-        rows = [rows_of(columns[index], axis) for index in self._order]
-        [count] = axis or (1,)
-        return [b"".join(pieces) for pieces in zip(repeat(begin, count), *rows, strict=True)]
+        rows = [_rows_of(columns[index], axis) for index in self._order]
+        files = zip(repeat(begin, many(axis)), *rows, strict=True)
+        return [None if None in pieces else b"".join(pieces) for pieces in files]
+
+
+def _rows_of(column: Tensor, axis: Axis) -> list[Any]:
+    return none_where_not_finite(rows_of(column, many(axis)), column, axis)
 
 
 def _gap(leaf: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain, repeat
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
@@ -16,17 +16,29 @@ import torch
 from torch import Tensor
 
 from pullback_schemas.tensors import Encoding
-from pullback_service.program.types import DTYPE_NAMES
+from pullback_service.program.types import DTYPE_NAMES, MAX_AXES
 from pullback_service.protocols.answer import Json
 from pullback_service.protocols.native_json import GAP
-from pullback_service.protocols.pattern import WITH_NUMPY, Cut, Gap, Hole, Path, Template, Unusual
+from pullback_service.protocols.native_safetensors import STORED_NAMES
+from pullback_service.protocols.pattern import (
+    ALONE,
+    Axis,
+    Cut,
+    Gap,
+    Hole,
+    Path,
+    Template,
+    Unusual,
+    many,
+    none_where_not_finite,
+)
 from pullback_service.protocols.raw import from_raw, rows_of
 from pullback_service.protocols.tensor_reader import read_tensor
 
 NUMBERS = re.compile(
-    rb":(\s*+\[(?:[-+0-9.eE,\s\[]*+\])++"
-    rb"|\s*+-?[0-9][-+0-9.eE]*+(?=\s*[,}])"
-    rb'|(?<="data":)\s*+"[A-Za-z0-9+/]*+={0,2}+")'
+    rb":([ \t\r\n]*+\[(?:[-+0-9.eE, \t\r\n\[]*+\])++"
+    rb"|[ \t\r\n]*+-?[0-9][-+0-9.eE]*+(?=[ \t\r\n]*[,}])"
+    rb'|(?<="data":)[ \t\r\n]*+"[A-Za-z0-9+/]*+={0,2}+")'
 )
 """A colon and a list of numbers, perhaps nested, or a number, or base64; or what looks like one.
 
@@ -35,8 +47,10 @@ Nothing is gone over twice, whatever the text is.
 
 INPUTS = b'"inputs"'
 MARK = "numbers "
-ONE = (1,)
-QUOTE = b'"'
+QUOTE, SPACE = b'"', b" \t\r\n"
+
+WITH_NUMPY = frozenset({torch.float64, torch.float32, torch.int64, torch.int32, torch.bool})
+"""Dtypes whose elements numpy has and JSON spells."""
 
 
 def cut_json(text: bytes) -> Cut:
@@ -56,10 +70,8 @@ def holes_in_json(cut: Cut) -> list[Hole] | None:
     paths = _paths_of(fragments)
     if paths is None:
         return None
-    return [
-        (InBase64 if text.lstrip().startswith(QUOTE) else InNumbers)(column, path, text)
-        for column, (path, text) in enumerate(zip(paths, texts, strict=True))
-    ]
+    kinds = [InBase64 if text.lstrip(SPACE).startswith(QUOTE) else InNumbers for text in texts]
+    return [kind(column, path, text) for column, (kind, path, text) in enumerate(zip(kinds, paths, texts, strict=True))]
 
 
 def _paths_of(fragments: Sequence[bytes]) -> list[Path] | None:
@@ -90,11 +102,10 @@ class InNumbers(Hole):
     """A number, or a list of such, perhaps nested: as deep and as long as the first one was."""
 
     encoding = "nested"
-    is_finite = True
     dtypes = WITH_NUMPY
+    is_finite = True
 
-    def read_all(self, texts: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        """The numbers, which are as nested as the first ones."""
+    def _read(self, texts: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         count = len(texts)
         # The strings are ours, if there are no others: each text is one value if they stand where they were put.
         joined = b"[%b]" % b',"",'.join(texts)
@@ -120,10 +131,10 @@ class InBase64(Hole):
     """A string of base64."""
 
     encoding = "base64"
+    dtypes = frozenset(STORED_NAMES)
 
-    def read_all(self, texts: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        """The numbers, of which each text has as many."""
-        strings = [text.lstrip() for text in texts]
+    def _read(self, texts: Sequence[bytes], dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        strings = [text.lstrip(SPACE) for text in texts]
         if not all(string.startswith(QUOTE) for string in strings):
             raise Unusual
         rows = [pybase64.b64decode(string[1:-1], validate=True) for string in strings]
@@ -137,23 +148,21 @@ Rows = list[bytes | None]
 
 
 class JsonTemplate(Template):
-    """Answers in JSON, their tensors in this encoding."""
+    """Answers in JSON."""
 
-    def __init__(self, document: Json, encoding: Encoding) -> None:
-        self._encoding = encoding
-        self._writers: list[Callable[[Tensor, tuple[int, ...]], Rows]] = []
+    encoding: ClassVar[Encoding]
+
+    def __init__(self, document: Json) -> None:
+        self._writers: list[Callable[[Tensor, Axis], Rows]] = []
         self._frames = orjson.dumps(document, default=self._gap).split(GAP)
 
-    def fill(
-        self, columns: Sequence[Tensor], others: Sequence[bytes], axis: tuple[int, ...] = ()
-    ) -> list[bytes | None]:
-        """The answers; None for one with a number that is not finite, if they are in numbers."""
+    def fill(self, columns: Sequence[Tensor], others: Sequence[bytes], axis: Axis = ALONE) -> list[bytes | None]:
+        """The answers; None for one with numbers that its form does not spell."""
         frames, (after, *ends) = self._frames[: len(columns)], self._frames[len(columns) :]
         end = b"".join([after, *chain.from_iterable(zip(others, ends, strict=True))])
         rows = [write(column, axis) for write, column in zip(self._writers, columns, strict=True)]
         pieces = chain.from_iterable(zip(map(repeat, frames), rows, strict=True))
-        [count] = axis or ONE
-        answers = zip(*pieces, repeat(end, count), strict=False)
+        answers = zip(*pieces, repeat(end, many(axis)), strict=False)
         if not any(None in column for column in rows):
             return list(map(b"".join, answers))
         return [None if None in answer else b"".join(answer) for answer in answers]
@@ -164,15 +173,37 @@ class JsonTemplate(Template):
         if not isinstance(leaf, Tensor):
             raise TypeError(f"no JSON: {type(leaf).__name__}")
         form = {"dtype": DTYPE_NAMES[leaf.dtype], "shape": list(leaf.shape)}
-        if self._encoding == "base64":
+        if self.encoding == "base64":
             self._writers.append(_in_base64)
-            return {**form, "encoding": "base64", "data": orjson.Fragment(b'"%b"' % GAP)}
-        self._writers.append(partial(_in_numbers, leaf.dim()))
-        return {**form, "data": orjson.Fragment(b"%b%b%b" % (b"[" * leaf.dim(), GAP, b"]" * leaf.dim()))}
+            return {**form, "encoding": self.encoding, "data": orjson.Fragment(b'"%b"' % GAP)}
+        depth = leaf.dim()
+        self._writers.append(partial(_in_numbers, depth))
+        return {**form, "data": orjson.Fragment(b"%b%b%b" % (b"[" * depth, GAP, b"]" * depth))}
 
 
-def _in_numbers(depth: int, column: Tensor, axis: tuple[int, ...]) -> Rows:
-    """Rows of which each number is finite have one."""
+class NumbersTemplate(JsonTemplate):
+    """Answers whose tensors are numbers, and finite."""
+
+    encoding = "nested"
+
+    @staticmethod
+    def writes(tensor: Tensor) -> bool:
+        """Where there is no number, brackets do not tell rows apart; numpy has one axis less for them."""
+        return tensor.dtype in WITH_NUMPY and tensor.numel() > 0 and tensor.dim() < MAX_AXES
+
+
+class Base64Template(JsonTemplate):
+    """Answers whose tensors are base64."""
+
+    encoding = "base64"
+
+    @staticmethod
+    def writes(tensor: Tensor) -> bool:
+        """Whatever has bytes of its own."""
+        return tensor.dtype in STORED_NAMES
+
+
+def _in_numbers(depth: int, column: Tensor, axis: Axis) -> Rows:
     array = column.numpy()
     text = orjson.dumps(array if axis else array[None], option=orjson.OPT_SERIALIZE_NUMPY)
     between = b"]" * depth + b"," + b"[" * depth  # more brackets than stand within a row
@@ -180,5 +211,6 @@ def _in_numbers(depth: int, column: Tensor, axis: tuple[int, ...]) -> Rows:
     return [None if b"null" in row else row for row in rows] if b"null" in text else [*rows]
 
 
-def _in_base64(column: Tensor, axis: tuple[int, ...]) -> Rows:
-    return [pybase64.b64encode(row) for row in rows_of(column, axis)]
+def _in_base64(column: Tensor, axis: Axis) -> Rows:
+    rows = [pybase64.b64encode(row) for row in rows_of(column, many(axis))]
+    return none_where_not_finite(rows, column, axis)

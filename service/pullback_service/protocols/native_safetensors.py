@@ -27,6 +27,7 @@ from pullback_service.forms import Piece
 from pullback_service.program.types import DTYPE_NAMES, DTYPES
 from pullback_service.protocols.answer import Answer, Later
 from pullback_service.protocols.limits import check_size
+from pullback_service.protocols.pattern import Path
 from pullback_service.protocols.raw import from_raw, to_raw
 from pullback_service.protocols.strict_json import parse_json
 from pullback_service.protocols.tensor_writer import dense_of
@@ -65,6 +66,19 @@ class FileTensor:
 
 def read_safetensors(body: bytes | bytearray | memoryview, parse: Callable[[bytes], Any]) -> Any:
     """The value of the request in the file, with FileTensors where it refers to the file's. `parse` reads its JSON."""
+    text, references = _open(body)
+    return references.resolve(parse(text))
+
+
+def references_in(body: bytes) -> dict[str, Path]:
+    """Where the request in a right file refers to each of its tensors: nowhere, if it does so more than once."""
+    text, references = _open(body)
+    references.resolve(parse_json(text))
+    return {key: found[0] if len(found) == 1 else () for key, found in references.places.items()}
+
+
+def _open(body: bytes | bytearray | memoryview) -> tuple[bytes, _References]:
+    """The text of the request, and what it may refer to."""
     metadata, tensors = read(body)
     if REQUEST not in metadata:
         raise InvalidSafetensors(
@@ -74,13 +88,14 @@ def read_safetensors(body: bytes | bytearray | memoryview, parse: Callable[[byte
         text = metadata[REQUEST].encode()
     except UnicodeEncodeError:
         raise NotJson("The request holds half a surrogate pair, which is no character.") from None
-    return _References(tensors).resolve(parse(text))
+    return text, _References(tensors)
 
 
 class _References:
-    """What a request takes out of a file."""
+    """What a request takes out of a file, and the places where it does."""
 
     def __init__(self, tensors: Mapping[str, Stored]) -> None:
+        self.places: dict[str, list[Path]] = {key: [] for key in tensors}
         self._tensors = tensors
         self._unused = dict.fromkeys(tensors)
         self._findings = Findings()
@@ -103,28 +118,31 @@ class _References:
     def _field(self, name: str, value: Any) -> Any:
         if name == GRAPH:
             return self._graph(value)
-        return self._tensors_in(value, pointer_to(name))
+        return self._tensors_in(value, (name,))
 
     def _graph(self, graph: Any) -> Any:
         if isinstance(graph, WrittenGraph) and b'"tensor"' in graph.text:
             graph = parse_json(graph.text)
         if isinstance(graph, dict) and CONSTANTS in graph:
-            constants = self._tensors_in(graph[CONSTANTS], pointer_to(GRAPH, CONSTANTS))
+            constants = self._tensors_in(graph[CONSTANTS], (GRAPH, CONSTANTS))
             return {**graph, CONSTANTS: constants}
         return graph
 
-    def _tensors_in(self, value: Any, at: str) -> Any:
+    def _tensors_in(self, value: Any, at: Path) -> Any:
         if isinstance(value, dict):
-            return {name: self._tensor(item, at, name) for name, item in value.items()}
+            return {name: self._tensor(item, (*at, name)) for name, item in value.items()}
         if isinstance(value, list):
-            return [self._tensor(item, at, index) for index, item in enumerate(value)]
+            return [self._tensor(item, (*at, index)) for index, item in enumerate(value)]
         return value
 
-    def _tensor(self, value: Any, at: str, name: str | int) -> Any:
+    def _tensor(self, value: Any, at: Path) -> Any:
         if not (isinstance(value, dict) and "tensor" in value):
             return value
-        with self._findings.catch(), under(at + pointer_to(name)):
-            return self._stored(validate(TensorRef, value))
+        with self._findings.catch(), under(pointer_to(*at)):
+            reference = validate(TensorRef, value)
+            stored = self._stored(reference)
+            self.places[reference.tensor].append(at)
+            return stored
         return None
 
     def _stored(self, reference: TensorRef) -> FileTensor:

@@ -37,11 +37,8 @@ def to_raw(dense: Tensor) -> memoryview:
     return memoryview(array)
 
 
-def rows_of(dense: Tensor, axis: tuple[int, ...]) -> list[memoryview]:
-    """The bytes of each row along a leading axis of this length, or of the whole tensor; in C order, not copied."""
+def rows_of(dense: Tensor, count: int) -> list[memoryview]:
+    """The bytes of a tensor in so many parts along its first axis, or those of all of it; in C order, not copied."""
     raw = to_raw(dense)
-    if not axis:
-        return [raw]
-    [count] = axis
     size = len(raw) // count
     return [raw[at * size : (at + 1) * size] for at in range(count)]
