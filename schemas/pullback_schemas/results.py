@@ -36,13 +36,14 @@ class Meta(Way):
     )
     notes: list[str] = Field(default=[], description="what is unusual about the way that was taken")
     together: int = Field(
-        default=1, description="how many requests for one graph went through this run; see deterministic"
+        default=1,
+        description="how many requests for one graph went through this run, if more than this one; see deterministic",
     )
-    plan_cached: bool = Field(description="whether graph, shapes and dtypes were known already")
+    plan_cached: bool = Field(description="whether the worker knew graph, shapes and dtypes already")
     graph_sha256: str = Field(description="of the canonical form, as /v1/check tells it")
     seed: int | None = Field(default=None, description="of the operators that drew random numbers, if any did")
     torch_version: str = Field(description="the PyTorch that computed it")
-    timings_ms: dict[str, float] = Field(description="milliseconds by phase")
+    timings_ms: dict[str, float] = Field(description="milliseconds by phase, of the whole run")
 
 
 Outputs = Annotated[dict[str, TensorValue], Field(description="the value of each output")]

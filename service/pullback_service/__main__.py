@@ -90,8 +90,8 @@ def main() -> None:
         server.run()
     if not server.started:
         sys.exit(
-            f"Nothing is served at {settings.host}:{settings.port}. If the address is in use, choose another with "
-            "PULLBACK_PORT, or make serve PORT=8001."
+            f"This service cannot be reached at {settings.host}:{settings.port}, for the reason told above. If another "
+            "program has that address, choose another one with PULLBACK_PORT, or make serve PORT=8001."
         )
 
 

@@ -74,7 +74,7 @@ def test_a_service_whose_address_is_in_use_says_how_to_choose_another(real_url):
         [sys.executable, "-m", "pullback_service"], env={**os.environ, **settings}, capture_output=True, timeout=120
     )
     assert done.returncode == 1
-    assert f"Nothing is served at 127.0.0.1:{settings['PULLBACK_PORT']}." in done.stderr.decode()
+    assert f"cannot be reached at 127.0.0.1:{settings['PULLBACK_PORT']}" in done.stderr.decode()
     assert b"PULLBACK_PORT" in done.stderr.splitlines()[-1]
 
 

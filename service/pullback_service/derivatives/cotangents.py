@@ -133,5 +133,6 @@ def _missing(name: str, output: TensorType, is_batched: bool) -> GradTensorRequi
         node=name,
         expected={"dtype": DTYPE_NAMES[output.dtype], "shape": shape},
         hint=f"Send grad_tensors[{name!r}]: the vector v of v^T J, shaped like the output"
-        f"{' after one leading batch axis' if is_batched else ''}. All ones sums the rows of J.",
+        f"{' after one leading batch axis' if is_batched else ''}. "
+        "All ones sums the rows of J; zeros leave the output out.",
     )

@@ -115,7 +115,8 @@ class RequestCotangents:
                     pointer="/grad_tensors",
                     expected=list(outputs)[:MAX_LISTED],
                     got=len(sent),
-                    hint=f'Send an object: {{"{next(iter(outputs))}": [...]}}; or a list with null for none.',
+                    hint=f'Send an object: {{"{next(iter(outputs))}": [...]}}; '
+                    "or a list with one for each, null where 1 is implied.",
                 )
             pairs = [(name, index, value) for index, (name, value) in enumerate(zip(outputs, sent, strict=True))]
         else:

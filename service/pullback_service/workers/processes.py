@@ -330,5 +330,8 @@ def _forget(reply: Reply) -> None:
 
 def _overrun(turn: Turn, timeout_s: float) -> ProblemError:
     if turn.has_begun:
-        return DeadlineExceeded(f"The request took longer than {timeout_s:g} s.", hint="Send less work at once.")
-    return Busy("No worker came free before the deadline.", hint="Try again soon.")
+        return DeadlineExceeded(
+            f"The request took longer than {timeout_s:g} s.",
+            hint="Send less work at once, or allow more time where Pullback-Timeout asked for less.",
+        )
+    return Busy(f"No worker came free within the {timeout_s:g} s that the request had.", hint="Try again soon.")
