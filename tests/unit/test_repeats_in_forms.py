@@ -374,6 +374,28 @@ def test_a_tensor_of_a_file_that_is_an_input_and_a_constant_is_both_in_every_req
         assert (answer["outputs"]["y"]["data"], answer["gradients"]["x"]["data"]) == ([c * c], [c])
 
 
+def test_what_must_not_fail_costs_no_answer_and_is_not_tried_again(engine, monkeypatch, caplog):
+    """A fault that nobody knows of yet."""
+    asked = as_call({"graph": "y = x * x * x", "inputs": {"x": 2.0}}, {}, "numbers")
+    known = set(engine.library.patterns.values())
+    assert repeat(engine, asked).rides
+    [learnt] = set(engine.library.patterns.values()) - known
+    tries = []
+
+    def fail(*_: Any) -> None:
+        tries.append(1)
+        raise TypeError("unknown yet")
+
+    monkeypatch.setattr(learnt, "answer", fail)
+    for _ in range(3):
+        reply = engine.answer(asked)
+        engine.practise()
+        assert document(reply)["gradients"]["x"]["data"] == 12
+        assert not reply.rides
+    assert tries == [1]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 SPOILT = {
     "shorter": lambda file: file[:-1],
     "longer": lambda file: file + b"\0",

@@ -6,7 +6,7 @@ Nothing is refused here. Whatever is unusual goes the way of a first request, wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -43,22 +43,28 @@ def _note(library: Library, sent: Sent, plain: Plain[Any]) -> None:
     told = [tensor for field in plain.document(values).values() for tensor in field.values() if tensor is not None]
     if holes is None or not all(map(writer.writes, told)):
         return
-    blanks = {hole: found for hole in holes if (found := _blank_of(hole, plain, question)) is not None}
-    if sorted(tensor for tensor, _ in blanks.values()) == sorted(plain.sent):
+    key, tensors = _key(sent, parts), plain.sent
+    known: Repeat | None = library.patterns.get(key)
+    if known is not None and known.is_broken:
+        return
+    blanks = {hole: found for hole in holes if (found := _blank_of(hole, tensors, plain, question)) is not None}
+    if sorted(tensor for tensor, _ in blanks.values()) == sorted(tensors):
         fixed = [hole for hole in holes if hole not in blanks]
         numbers = [blank for _, blank in blanks.values()]
-        library.patterns[_key(sent, parts)] = Repeat(plain, question, values, numbers, fixed, writer)
+        library.patterns[key] = Repeat(plain, question, values, numbers, fixed, writer)
 
 
-def _blank_of(hole: Hole, plain: Plain[Any], question: Question) -> tuple[Path, Blank] | None:
-    """The tensor, by field and name, whose numbers a hole holds and can read, and how; None if there is none."""
+def _blank_of(
+    hole: Hole, tensors: Mapping[Path, Any], plain: Plain[Any], question: Question
+) -> tuple[Path, Blank] | None:
+    """Which of the tensors that were sent a hole holds the numbers of, and how they are read; None if of none."""
     path = plain.named(hole.path)
     tensor, rest = path[:2], path[2:]
-    if tensor not in plain.sent or rest not in ((), ("data",)):
+    if tensor not in tensors or rest not in ((), ("data",)):
         return None
     is_input, name = tensor[0] == INPUTS, str(tensor[1])
     kind = type_of((question.inputs if is_input else question.vectors)[name])
-    if hole.encoding != _encoding(plain.sent[tensor]) or kind.dtype not in hole.dtypes:
+    if hole.encoding != _encoding(tensors[tensor]) or kind.dtype not in hole.dtypes:
         return None
     argument = plain.joint.place_of_input(name) if is_input else plain.joint.place_of_vector(name)
     return tensor, Blank(hole, kind, argument)
