@@ -164,6 +164,14 @@ FIELDS = [
         says=("/v1/backward", "/v1/hvp"),
     ),
     bad(
+        "field of two other operations",
+        ask(RELU, deterministic=True),
+        "unknown_field",
+        "/deterministic",
+        "/v1/jacobian",
+        says=("/v1/forward", "/v1/backward"),
+    ),
+    bad(
         "field of another operation that looks like one",
         ask(RELU, outputs=False),
         "unknown_field",

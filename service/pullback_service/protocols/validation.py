@@ -22,6 +22,7 @@ from pullback_schemas.problems import (
 from pullback_schemas.requests import (
     BackwardRequest,
     CheckRequest,
+    ForwardRequest,
     GradcheckRequest,
     HessianRequest,
     HvpRequest,
@@ -34,6 +35,7 @@ from pullback_schemas.tensors import FullTensor
 Model = TypeVar("Model", bound=BaseModel)
 
 REQUESTS: list[type[BaseModel]] = [
+    ForwardRequest,
     BackwardRequest,
     JvpRequest,
     JacobianRequest,
